@@ -1,0 +1,72 @@
+// Package api holds the wire types that Bonded publishes: decisions, events
+// and the requests and answers of the management API. It imports nothing of
+// ours, so that other programs can import it alone. Times are RFC 3339 with
+// microseconds at most; digests are "algorithm:hex".
+package api
+
+import "time"
+
+// Outcome is what a gate, or one of its rules, says. There are three, and
+// none is ever folded into another.
+type Outcome string
+
+// The outcomes. CannotTell means that a check could not be made; something may
+// still arrive that settles it.
+const (
+	Allow      Outcome = "allow"
+	Deny       Outcome = "deny"
+	CannotTell Outcome = "cannot-tell"
+)
+
+// Decision is the outcome of a gate for one placement, with everything it
+// looked at. The same inputs give the same bytes.
+type Decision struct {
+	Repository string    `json:"repository"`
+	Digest     string    `json:"digest"`
+	Zone       string    `json:"zone"`
+	Clause     string    `json:"clause"` // "enter" or "stay"
+	Outcome    Outcome   `json:"outcome"`
+	Reasons    []Reason  `json:"reasons"` // one per rule, in the gate's order
+	DecidedAt  time.Time `json:"decided_at"`
+	// ValidUntil is when time alone may change the outcome; zero when it cannot.
+	ValidUntil time.Time `json:"valid_until,omitzero"`
+	// StayUntil is set on a deny under clause "stay" that is not acted on
+	// before a deadline: until then the placement stays.
+	StayUntil time.Time `json:"stay_until,omitzero"`
+	Inputs    Inputs    `json:"inputs"`
+}
+
+// Reason is what one rule found.
+type Reason struct {
+	Rule    string  `json:"rule"`
+	Outcome Outcome `json:"outcome"`
+	Says    string  `json:"says"`            // one sentence about this outcome
+	Facts   []Fact  `json:"facts,omitempty"` // what offends, worst first, at most 20
+	More    int     `json:"more,omitempty"`  // facts beyond those listed
+	Remedy  string  `json:"remedy,omitempty"`
+	// Act is what "stay" does on a deny: "keep", "deadline" or "withdraw".
+	Act string `json:"act,omitempty"`
+}
+
+// Fact is one thing a rule points at.
+type Fact struct {
+	ID       string `json:"id"` // the advisory, package, layer or path
+	Severity string `json:"severity,omitempty"`
+	Package  string `json:"package,omitempty"`
+	Version  string `json:"version,omitempty"`
+	Fixed    string `json:"fixed,omitempty"`
+	Where    string `json:"where,omitempty"` // "layer 1 of 7, var/lib/dpkg/status"
+	Text     string `json:"text,omitempty"`
+	Deadline string `json:"deadline,omitempty"` // RFC 3339, under "stay"
+}
+
+// Inputs names everything that a decision looked at.
+type Inputs struct {
+	Gate         string   `json:"gate"`                // digest of the gate's text
+	Snapshot     string   `json:"snapshot,omitempty"`  // digest of the advisories
+	Inventory    string   `json:"inventory,omitempty"` // digest of the merged inventory
+	Evidence     []string `json:"evidence,omitempty"`  // digests of referrers, sorted
+	Children     []string `json:"children,omitempty"`  // children of an index that were looked at
+	ExtractorSet string   `json:"extractor_set,omitempty"`
+	Engine       string   `json:"engine"` // build of the engine
+}

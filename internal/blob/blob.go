@@ -1,0 +1,85 @@
+// Package blob says how content is kept: bytes keyed by their digest, and the
+// uploads they arrive in.
+//
+// Store and Uploads are implemented by blob/disk, blob/s3 and blob/mem; the
+// suite blob/blobtest admits an implementation. Nothing here knows who may
+// read what: a blob is visible to its readers only through metadata that other
+// packages commit after Commit has returned.
+package blob
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/bonded-dev/bonded/internal/oci"
+)
+
+// Errors that callers may test for.
+var (
+	ErrNotFound      = errors.New("no such blob")
+	ErrUploadUnknown = errors.New("no such upload")
+	// ErrOffset is returned when bytes are appended elsewhere than at the end.
+	ErrOffset = errors.New("not the end of the upload")
+	// ErrNoSpace is returned when the store is full. What was stored before is intact.
+	ErrNoSpace = errors.New("no space left for content")
+)
+
+// Store keeps committed content. A blob that Open finds is complete, was
+// verified when it was written, and survives power loss. Implementations are
+// safe for concurrent use.
+type Store interface {
+	// Open returns the content for reading. Errors match ErrNotFound.
+	Open(ctx context.Context, d oci.Digest) (Content, error)
+	// Stat returns the size in bytes. Errors match ErrNotFound.
+	Stat(ctx context.Context, d oci.Digest) (int64, error)
+	// Put stores small content that the caller holds, verifying it against d.
+	// On return it is durable. Storing what is there already is no error.
+	Put(ctx context.Context, d oci.Digest, b []byte) error
+	// Delete removes the content; removing what is not there is no error.
+	Delete(ctx context.Context, d oci.Digest) error
+	// Walk calls fn for every blob, in any order, until fn fails.
+	Walk(ctx context.Context, fn func(d oci.Digest, size int64) error) error
+}
+
+// Content is an open blob. On disk it is an *os.File underneath, so that
+// http.ServeContent and io.Copy can use sendfile: ServeFile returns that file,
+// or nil where there is none.
+type Content interface {
+	io.ReadSeekCloser
+	io.ReaderAt
+	Size() int64
+	File() io.ReadSeeker
+}
+
+// UploadID names an upload: 32 lower-case hex characters, made by the caller
+// from a cryptographic random source.
+type UploadID string
+
+// Uploads keeps bytes that are still arriving. One writer at a time per
+// upload (the caller sees to it); any number of readers.
+type Uploads interface {
+	// Begin makes an empty upload.
+	Begin(ctx context.Context, id UploadID) error
+	// Append writes all of r at offset, which must be the upload's size, and
+	// returns how many bytes it kept, also when r or the write fails midway:
+	// kept bytes survive a crash of this process and are part of the upload.
+	// It may call kept now and then, from its own goroutine, with the size
+	// that readers can see. Errors match ErrUploadUnknown, ErrOffset, ErrNoSpace.
+	Append(ctx context.Context, id UploadID, offset int64, r io.Reader, kept func(size int64)) (int64, error)
+	// Size returns how many bytes are kept. Errors match ErrUploadUnknown.
+	Size(ctx context.Context, id UploadID) (int64, error)
+	// ReadAt reads kept bytes; it returns io.EOF at the current end, which is
+	// not the end of the upload. Errors match ErrUploadUnknown.
+	ReadAt(ctx context.Context, id UploadID, p []byte, off int64) (int, error)
+	// Commit turns the upload, cut to size bytes, into the blob d. The caller
+	// has verified that those bytes have that digest. On return the blob is
+	// durable and the upload is gone; a crash leaves one or the other. Errors
+	// match ErrUploadUnknown.
+	Commit(ctx context.Context, id UploadID, size int64, d oci.Digest) error
+	// Cancel removes the upload; an unknown one is no error.
+	Cancel(ctx context.Context, id UploadID) error
+	// Walk calls fn for every upload with the time it was last written.
+	Walk(ctx context.Context, fn func(id UploadID, size int64, written time.Time) error) error
+}

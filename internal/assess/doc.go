@@ -1,0 +1,2 @@
+// Package assess gathers what is known.
+package assess

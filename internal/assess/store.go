@@ -1,0 +1,130 @@
+package assess
+
+import (
+	"context"
+	"time"
+
+	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/audit"
+	"github.com/bonded-dev/bonded/internal/inventory"
+	"github.com/bonded-dev/bonded/internal/job"
+	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/repo"
+)
+
+// Component is a package version as the inverse index knows it. Family is the
+// OSV ecosystem without release for language packages ("Go", "PyPI") and the
+// purl type for OS packages ("deb", "apk", "rpm"), because a set does not know
+// the distribution. Name is what advisories name: the source package where
+// there is one.
+type Component struct {
+	Family  string
+	Name    string
+	Version string
+}
+
+// Facts keeps what analysis knows. Rows are never changed: the same key always
+// has the same content.
+type Facts interface {
+	// LayerFacts returns the encoded facts of a layer blob under an extractor
+	// set, or repo.ErrNotFound. A blob that is no layer has a row with empty
+	// facts.
+	LayerFacts(ctx context.Context, d oci.Digest, extractorSet string) ([]byte, error)
+	// PackageSets returns the encoded sets of those ids that are stored.
+	PackageSets(ctx context.Context, ids []oci.Digest) (map[oci.Digest][]byte, error)
+	// ImageRecord returns the packed inventory of a manifest under an extractor
+	// set, or repo.ErrNotFound.
+	ImageRecord(ctx context.Context, manifest oci.Digest, extractorSet string) ([]byte, error)
+}
+
+// FactsWriter stores facts inside a transaction. Storing what is there is no
+// error and changes nothing.
+type FactsWriter interface {
+	PutLayerFacts(ctx context.Context, d oci.Digest, extractorSet string, facts []byte) error
+	// PutPackageSet stores an encoded set with the components it holds.
+	PutPackageSet(ctx context.Context, id oci.Digest, encoded []byte, components []Component) error
+	// PutImageRecord stores a packed inventory and which sets are visible in it.
+	PutImageRecord(ctx context.Context, manifest oci.Digest, extractorSet string, record []byte, sets []oci.Digest) error
+}
+
+// Inverse answers from packages to images.
+type Inverse interface {
+	// ManifestsWith returns manifests whose visible sets hold a component of one
+	// of those (family, name) keys (Version is ignored when ""), by digest in
+	// byte order after the one given.
+	ManifestsWith(ctx context.Context, keys []Component, after oci.Digest, limit int) ([]oci.Digest, error)
+	// Due returns placements whose RecheckAt or StayUntil is before the time
+	// given, oldest first.
+	Due(ctx context.Context, before time.Time, limit int) ([]repo.Placement, error)
+	// Standing returns placements that stand in a zone or wait in its intake, in
+	// order of repository and digest after those given; zone "" means all.
+	Standing(ctx context.Context, zone string, afterRepo oci.Repository, afterDigest oci.Digest, limit int) ([]repo.Placement, error)
+}
+
+// Recorded is a decision as it is kept.
+type Recorded struct {
+	ID       int64
+	Decision api.Decision
+	// ConfirmedAt is when the same outcome for the same reasons was last found
+	// again; DecidedAt when it never was.
+	ConfirmedAt time.Time
+	// Snapshot is the sequence number of the advisories it was last confirmed under.
+	Snapshot int64
+}
+
+// Decisions keeps decisions. One is inserted when outcome or reasons change;
+// otherwise the row in force is confirmed.
+type Decisions interface {
+	// PutDecision inserts a decision and returns its id.
+	PutDecision(ctx context.Context, d *api.Decision, snapshot int64) (int64, error)
+	// ConfirmDecision extends a decision to a later time and snapshot.
+	ConfirmDecision(ctx context.Context, id int64, at time.Time, snapshot int64) error
+	// Decision returns a decision by id, or repo.ErrNotFound.
+	Decision(ctx context.Context, id int64) (*Recorded, error)
+	// DecisionHistory returns the decisions about a placement, newest first.
+	DecisionHistory(ctx context.Context, r oci.Repository, d oci.Digest, limit int) ([]Recorded, error)
+}
+
+// Tx is what an assessment reads and changes.
+type Tx interface {
+	repo.Reader
+	repo.Writer
+	repo.Graph
+	Facts
+	FactsWriter
+	Inverse
+	Decisions
+	audit.Outbox
+	job.Enqueuer
+}
+
+// DB runs transactions. Update may run fn again and fn must have no effects
+// beside tx; View's tx is for reading only.
+type DB struct {
+	Update func(ctx context.Context, fn func(Tx) error) error
+	View   func(ctx context.Context, fn func(Tx) error) error
+}
+
+// Components returns the components of a set for the inverse index.
+func Components(s *inventory.Set) []Component {
+	seen := map[Component]bool{}
+	var cs []Component
+	for i := range s.Packages {
+		p := &s.Packages[i]
+		c := Component{Family: p.Ecosystem, Name: p.Name, Version: p.Version}
+		if c.Family == "" {
+			c.Family = p.Type
+			if p.Source != "" {
+				c.Name = p.Source
+			}
+			if p.SourceVer != "" {
+				c.Version = p.SourceVer
+			}
+		}
+		if !seen[c] {
+			seen[c] = true
+			cs = append(cs, c)
+		}
+	}
+	return cs
+}

@@ -1,0 +1,48 @@
+// Package job holds the durable job: work that a committed transaction caused
+// and that is done at least once, by one worker at a time.
+//
+// A job is a small key, not a payload: whoever runs it reads the state of the
+// world then. The same kind and key is queued once, however often it is asked
+// for; asking for it while it runs queues it again.
+package job
+
+import (
+	"context"
+	"time"
+)
+
+// Job is one piece of work.
+type Job struct {
+	ID      int64
+	Kind    string // bounded set; a metric label
+	Key     string // what to work on, unique per kind while queued
+	RunAt   time.Time
+	Attempt int // 1 for the first run
+	Error   string
+}
+
+// Enqueuer queues jobs inside a transaction.
+type Enqueuer interface {
+	// Enqueue queues (kind, key) to run at the time given, or the earlier of
+	// both when it is queued already. It becomes visible with the commit.
+	Enqueue(ctx context.Context, kind, key string, runAt time.Time) error
+}
+
+// Queue is what workers use. All methods are transactions of their own.
+type Queue interface {
+	// Claim takes up to limit due jobs of those kinds, oldest first, and keeps
+	// them from others until the lease ends.
+	Claim(ctx context.Context, kinds []string, limit int, lease time.Duration) ([]Job, error)
+	// Finish removes a job that was done; if it was asked for again meanwhile it
+	// stays queued.
+	Finish(ctx context.Context, j Job) error
+	// Retry gives the job back to run at the time given, noting why.
+	Retry(ctx context.Context, j Job, runAt time.Time, reason string) error
+	// Bury keeps a job that will not be tried again, for people to see.
+	Bury(ctx context.Context, j Job, reason string) error
+	// Next returns when the earliest queued job of those kinds is due; the zero
+	// time when there is none.
+	Next(ctx context.Context, kinds []string) (time.Time, error)
+	// Buried lists jobs that were given up, newest first.
+	Buried(ctx context.Context, limit int) ([]Job, error)
+}

@@ -1,0 +1,2 @@
+// Package push brings bytes in.
+package push

@@ -1,0 +1,470 @@
+package push
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bonded-dev/bonded/internal/audit"
+	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/repo"
+)
+
+// Put is a manifest that a client sends.
+type Put struct {
+	Raw       []byte
+	MediaType string     // the Content-Type, "" when there was none
+	Digest    oci.Digest // what the URL names; zero when it names a tag
+	Tags      []string   // tags it should get, checked by oci.CheckTag
+}
+
+// Pushed says what became of it.
+type Pushed struct {
+	Digest  oci.Digest
+	Subject oci.Digest // zero unless it is a referrer
+	State   repo.State
+	Kind    oci.Kind
+}
+
+// Manifest takes a manifest into act's repository: into the intake of a gated
+// zone, beside its subject when it is evidence, straight in when the zone is a
+// sandbox. Act is one of push, or of attach, which suffices for evidence about
+// something v can see. Errors match oci.ErrManifestInvalid, oci.ErrSchema1,
+// oci.ErrDigestInvalid, ErrDigestMismatch, ErrBlobUnknown, ErrSizeMismatch,
+// ErrRefused, authz.ErrNotPermitted, repo.ErrNotFound.
+func (f *Flow) Manifest(ctx context.Context, act authz.Act, v repo.Viewer, in Put) (*Pushed, error) {
+	r := act.Repository()
+	if err := act.Permits(r, authz.Push, authz.Attach); err != nil {
+		return nil, err
+	}
+	zone, err := f.Zones.Of(r)
+	if err != nil {
+		return nil, err
+	}
+	alg := oci.SHA256
+	if !in.Digest.IsZero() {
+		alg = in.Digest.Algorithm()
+	}
+	m, err := oci.ParseManifest(in.Raw, in.MediaType, alg)
+	if err != nil {
+		return nil, err
+	}
+	if !in.Digest.IsZero() && m.Digest != in.Digest {
+		return nil, fmt.Errorf("the manifest is %s, not %s: %w", m.Digest, in.Digest, ErrDigestMismatch)
+	}
+	p := &putting{flow: f, act: act, viewer: v, zone: zone, tags: in.Tags, m: m, kind: m.Kind()}
+	p.kind = f.runnable(ctx, m, p.kind)
+	if p.kind != oci.KindEvidence {
+		if err := act.Permits(r, authz.Push); err != nil {
+			return nil, err
+		}
+	}
+	if p.event, err = f.event(act.Principal(), "manifest.pushed"); err != nil {
+		return nil, err
+	}
+	p.event = p.event.On(r, m.Digest).With("kind", string(p.kind))
+	if len(in.Tags) > 0 {
+		p.event = p.event.With("tags", strings.Join(in.Tags, ","))
+	}
+	if err := f.Update(ctx, func(tx Tx) error { return p.commit(ctx, tx) }); err != nil {
+		return nil, err
+	}
+	out := &Pushed{Digest: m.Digest, State: p.state, Kind: p.kind}
+	if m.Subject != nil {
+		out.Subject = m.Subject.Digest
+	}
+	return out, nil
+}
+
+// runnable looks behind a claim to be evidence, which is never gated. Some
+// runtimes take a configuration of any media type, so a document whose layers
+// they would unpack is an image (or other) however it is labelled. With the
+// empty configuration nothing runs: it names no layers.
+func (f *Flow) runnable(ctx context.Context, m *oci.Manifest, kind oci.Kind) oci.Kind {
+	if kind != oci.KindEvidence || m.Config.MediaType == oci.MediaTypeEmpty && m.Config.Digest == emptyJSON {
+		return kind
+	}
+	for _, l := range m.Layers {
+		if (m.HasImageConfig() || isLayerType(l.MediaType)) && f.unpackable(ctx, l.Digest) {
+			if m.HasImageConfig() {
+				return oci.KindImage
+			}
+			return oci.KindOther
+		}
+	}
+	return kind
+}
+
+// emptyJSON is the digest of "{}" (image specification 1.1, "empty descriptor").
+var emptyJSON = oci.FromBytes([]byte("{}"))
+
+func isLayerType(mediaType string) bool {
+	return strings.HasPrefix(mediaType, "application/vnd.oci.image.layer.") || strings.HasPrefix(mediaType, "application/vnd.docker.image.rootfs.")
+}
+
+// unpackable reports whether a blob starts like something a runtime would
+// unpack. One that cannot be looked at counts as such.
+func (f *Flow) unpackable(ctx context.Context, d oci.Digest) bool {
+	c, err := f.Blobs.Open(ctx, d)
+	if err != nil {
+		return true
+	}
+	defer c.Close()
+	head := make([]byte, 512)
+	n, err := io.ReadFull(c, head)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return true
+	}
+	head = head[:n]
+	for _, magic := range [][]byte{{0x1f, 0x8b}, {0x28, 0xb5, 0x2f, 0xfd}, []byte("BZh"), {0xfd, '7', 'z', 'X', 'Z'}} {
+		if bytes.HasPrefix(head, magic) {
+			return true
+		}
+	}
+	if len(head) > 3 && head[0]&0xf0 == 0x50 && bytes.Equal(head[1:4], []byte{0x2a, 0x4d, 0x18}) {
+		return true // a skippable zstd frame
+	}
+	_, err = tar.NewReader(bytes.NewReader(head)).Next()
+	return err == nil
+}
+
+// putting is one Manifest call. commit may run more than once.
+type putting struct {
+	flow   *Flow
+	act    authz.Act
+	viewer repo.Viewer
+	zone   repo.Zone
+	tags   []string
+	m      *oci.Manifest
+	kind   oci.Kind
+	event  audit.Event
+	state  repo.State // result
+}
+
+func (p *putting) commit(ctx context.Context, tx Tx) error {
+	if err := p.checkContent(ctx, tx); err != nil {
+		return err
+	}
+	if err := p.checkSubject(ctx, tx); err != nil {
+		return err
+	}
+	if err := tx.PutManifest(ctx, p.stored()); err != nil {
+		return err
+	}
+	if err := p.place(ctx, tx); err != nil {
+		return err
+	}
+	if err := p.setTags(ctx, tx); err != nil {
+		return err
+	}
+	if err := tx.Append(ctx, p.event.With("state", string(p.state))); err != nil {
+		return err
+	}
+	return p.enqueue(ctx, tx)
+}
+
+// stored is m as the store keeps it.
+func (p *putting) stored() *repo.Manifest {
+	s := &repo.Manifest{
+		Digest: p.m.Digest, MediaType: p.m.MediaType, ArtifactType: p.m.EffectiveArtifactType(), Kind: p.kind,
+		Raw: p.m.Raw, Annotations: p.m.Annotations,
+	}
+	if p.m.Subject != nil {
+		s.Subject = p.m.Subject.Digest
+	}
+	for i, d := range p.m.References() {
+		ref := repo.Reference{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size, Role: repo.RoleLayer}
+		switch {
+		case p.m.IsIndex():
+			ref.Role = repo.RoleChild
+			if d.Platform != nil {
+				ref.Platform = d.Platform.String()
+			}
+		case i == 0:
+			ref.Role = repo.RoleConfig
+		}
+		s.References = append(s.References, ref)
+	}
+	return s
+}
+
+// checkContent makes sure that all content is here and the caller's to use.
+// Children of an index may be absent (a sparse index), and so may layers that
+// are kept elsewhere by their media type.
+func (p *putting) checkContent(ctx context.Context, tx Tx) error {
+	if p.m.IsIndex() {
+		return p.checkDepth(ctx, tx, p.m.Manifests, 1)
+	}
+	seen := map[oci.Digest]bool{}
+	var missing []string
+	for _, d := range p.m.References() {
+		if seen[d.Digest] || oci.IsForeignLayer(d.MediaType) {
+			continue
+		}
+		seen[d.Digest] = true
+		access, err := tx.BlobAccess(ctx, p.act.Repository(), d.Digest, p.viewer)
+		switch {
+		case errors.Is(err, repo.ErrNotFound) || err == nil && !access.Readable:
+			missing = append(missing, d.Digest.String())
+		case err != nil:
+			return err
+		case access.Size != d.Size:
+			return fmt.Errorf("descriptor of %s says %d bytes, the content has %d: %w", d.Digest, d.Size, access.Size, ErrSizeMismatch)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("%s: %w; upload or mount it first", strings.Join(missing, ", "), ErrBlobUnknown)
+	}
+	return nil
+}
+
+// checkDepth refuses indexes nested too deeply. A cycle cannot exist: it would
+// need a digest known before the content.
+func (p *putting) checkDepth(ctx context.Context, tx Tx, children []oci.Descriptor, depth int) error {
+	if depth > oci.MaxIndexDepth {
+		return fmt.Errorf("%w: indexes nested deeper than %d", oci.ErrManifestInvalid, oci.MaxIndexDepth)
+	}
+	for _, c := range children {
+		if c.MediaType != oci.MediaTypeIndex && c.MediaType != oci.MediaTypeDockerList {
+			continue
+		}
+		s, err := tx.Stored(ctx, c.Digest)
+		if errors.Is(err, repo.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		below := make([]oci.Descriptor, 0, len(s.References))
+		for _, ref := range s.References {
+			below = append(below, oci.Descriptor{Digest: ref.Digest, MediaType: ref.MediaType})
+		}
+		if err := p.checkDepth(ctx, tx, below, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkSubject: evidence needs a subject that the caller can see, or push
+// rights where the subject may still come; and there is a limit.
+func (p *putting) checkSubject(ctx context.Context, tx Tx) error {
+	if p.kind != oci.KindEvidence {
+		return nil
+	}
+	subject, ok := p.subject()
+	if !ok {
+		return p.act.Permits(p.act.Repository(), authz.Push)
+	}
+	placed, err := tx.Lookup(ctx, p.act.Repository(), repo.Selector{Digest: subject}, p.viewer)
+	if errors.Is(err, repo.ErrNotFound) || err == nil && !p.viewer.Visible(&placed.Placement) {
+		return p.act.Permits(p.act.Repository(), authz.Push)
+	}
+	if err != nil {
+		return err
+	}
+	referrers, err := tx.ReferrersOf(ctx, subject)
+	if err != nil {
+		return err
+	}
+	if len(referrers) >= p.flow.Limits.Referrers && !slices.Contains(referrers, p.m.Digest) {
+		return fmt.Errorf("%w: %s has %d referrers already, at most %d", ErrRefused, subject, len(referrers), p.flow.Limits.Referrers)
+	}
+	return nil
+}
+
+// subject is what the evidence is about: the OCI subject, or the digest in the
+// tag of cosign's old form.
+func (p *putting) subject() (oci.Digest, bool) {
+	if p.m.Subject != nil {
+		return p.m.Subject.Digest, true
+	}
+	for _, t := range p.tags {
+		if d, ok := evidenceTag(t); ok {
+			return d, true
+		}
+	}
+	return oci.Digest{}, false
+}
+
+var evidenceTagPattern = regexp.MustCompile(`^(sha256|sha512)-([0-9a-f]+)(\.[a-z]+)?$`)
+
+// evidenceTag reads the digest out of a tag such as "sha256-<hex>.sig" (cosign)
+// or "sha256-<hex>" (the OCI referrers tag schema).
+func evidenceTag(tag string) (oci.Digest, bool) {
+	m := evidenceTagPattern.FindStringSubmatch(tag)
+	if m == nil {
+		return oci.Digest{}, false
+	}
+	d, err := oci.ParseDigest(m[1] + ":" + m[2])
+	return d, err == nil
+}
+
+// place puts the manifest into its repository, evidence also wherever its
+// subject stands, and what already speaks about it beside it.
+func (p *putting) place(ctx context.Context, tx Tx) error {
+	p.state = repo.Held
+	switch {
+	case p.zone.Sandbox:
+		p.state = repo.Admitted
+	case p.kind == oci.KindEvidence:
+		p.state = repo.Attached
+	}
+	if err := p.placeIn(ctx, tx, p.act.Repository(), p.m.Digest, p.kind, p.state); err != nil {
+		return err
+	}
+	if p.kind == oci.KindEvidence {
+		return p.spread(ctx, tx)
+	}
+	if p.zone.Sandbox {
+		return nil
+	}
+	referrers, err := tx.ReferrersOf(ctx, p.m.Digest)
+	if err != nil {
+		return err
+	}
+	for _, d := range referrers {
+		if err := p.placeIn(ctx, tx, p.act.Repository(), d, oci.KindEvidence, repo.Attached); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// spread attaches the evidence in every gated repository its subject stands in.
+func (p *putting) spread(ctx context.Context, tx Tx) error {
+	subject, ok := p.subject()
+	if !ok || p.m.Subject == nil || p.zone.Sandbox {
+		return nil
+	}
+	placements, err := tx.Placements(ctx, subject)
+	if err != nil {
+		return err
+	}
+	for _, at := range placements {
+		zone, err := p.flow.Zones.Of(at.Repository)
+		if err != nil || zone.Sandbox || at.Repository == p.act.Repository() {
+			continue // a repository whose zone is no longer configured is out of reach
+		}
+		if err := p.placeIn(ctx, tx, at.Repository, p.m.Digest, oci.KindEvidence, repo.Attached); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// placeIn inserts a placement, or brings one back into the intake that was
+// refused, withdrawn or removed. What is admitted stays as it is.
+func (p *putting) placeIn(ctx context.Context, tx Tx, r oci.Repository, d oci.Digest, kind oci.Kind, state repo.State) error {
+	now, who := p.flow.Clock(), p.act.Principal().Name()
+	placed, err := tx.Lookup(ctx, r, repo.Selector{Digest: d}, p.viewer)
+	if errors.Is(err, repo.ErrNotFound) {
+		at := repo.Placement{Repository: r, Digest: d, Kind: kind, State: state, BroughtBy: who, BroughtAt: now}
+		if state == repo.Admitted {
+			at.AdmittedAt = now
+		}
+		return tx.Place(ctx, &at)
+	}
+	if err != nil {
+		return err
+	}
+	at := placed.Placement
+	if d == p.m.Digest && r == p.act.Repository() && at.State != repo.Withdrawn {
+		p.state = at.State
+	}
+	switch at.State {
+	case repo.Withdrawn:
+		at.State, at.AdmittedAt = state, time.Time{}
+		at.Decision, at.Sentence = 0, ""
+	case repo.Held, repo.Denied:
+		if at.BroughtBy == who {
+			return nil
+		}
+	default:
+		return nil
+	}
+	// Whoever brought the same bytes again has shown that it holds them.
+	at.BroughtBy, at.BroughtAt = who, now
+	return tx.Place(ctx, &at)
+}
+
+// setTags moves tags at once in a sandbox and for evidence; elsewhere they
+// wait in the intake with the manifest.
+func (p *putting) setTags(ctx context.Context, tx Tx) error {
+	r, d := p.act.Repository(), p.m.Digest
+	for _, tag := range p.tags {
+		if !p.zone.Sandbox && p.kind != oci.KindEvidence {
+			if err := tx.SetPending(ctx, r, tag, d, p.act.Principal().Name()); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := p.checkEvidenceTag(ctx, tx, tag); err != nil {
+			return err
+		}
+		if _, err := tx.SetTag(ctx, r, tag, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkEvidenceTag: evidence is not judged, so it must not take over a tag by
+// which somebody pulls something that was.
+func (p *putting) checkEvidenceTag(ctx context.Context, tx Tx, tag string) error {
+	if p.zone.Sandbox {
+		return nil
+	}
+	if _, ok := evidenceTag(tag); ok {
+		return nil
+	}
+	placed, err := tx.Lookup(ctx, p.act.Repository(), repo.Selector{Tag: tag}, p.viewer)
+	if errors.Is(err, repo.ErrNotFound) || err == nil && placed.Manifest.Kind == oci.KindEvidence {
+		return p.act.Permits(p.act.Repository(), authz.Push)
+	}
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: tag %s names %s, which is no evidence; evidence cannot take its place", ErrRefused, tag, placed.Manifest.Digest)
+}
+
+// enqueue asks for the decisions this push may change.
+func (p *putting) enqueue(ctx context.Context, tx Tx) error {
+	now := p.flow.Clock()
+	keys := map[string]bool{}
+	switch {
+	case p.zone.Sandbox:
+	case p.kind != oci.KindEvidence:
+		keys[JudgeKey(p.act.Repository(), p.m.Digest)] = true
+	default:
+		subject, ok := p.subject()
+		if !ok {
+			break
+		}
+		placements, err := tx.Placements(ctx, subject)
+		if err != nil {
+			return err
+		}
+		for _, at := range placements {
+			keys[JudgeKey(at.Repository, subject)] = true
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(keys)) {
+		if err := tx.Enqueue(ctx, JobJudge, k, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// JudgeKey is the key of the job that decides d in r.
+func JudgeKey(r oci.Repository, d oci.Digest) string { return r.String() + "@" + d.String() }

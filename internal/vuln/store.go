@@ -55,13 +55,17 @@ type Head struct {
 // source. It describes the last load that was taken, and says in Problem why a
 // later attempt was not.
 type FeedState struct {
-	Name    string     // source and ecosystem, "osv/Debian"
-	Source  string     // where it is loaded from: URL or folder, without credentials
-	Records int        // rows in force, withdrawn ones included
-	Skipped int        // records of the last load that could not be read
-	Reasons []string   // why, "ID: reason", the first 10
-	Digest  oci.Digest // over id and Row.Digest of the rows in force, in order of id
-	Seq     int64      // the snapshot that last changed a row; 0 when none did
+	Name   string // source and ecosystem, "osv/Debian"
+	Source string // where it is loaded from: URL or folder, without credentials
+	// Ecosystems are those that the feed is there to cover, without release,
+	// sorted: its records may name packages of others, which does not mean
+	// that those are covered.
+	Ecosystems []string
+	Records    int        // rows in force, withdrawn ones included
+	Skipped    int        // records of the last load that could not be read
+	Reasons    []string   // why, "ID: reason", the first 10
+	Digest     oci.Digest // over id and Row.Digest of the rows in force, in order of id
+	Seq        int64      // the snapshot that last changed a row; 0 when none did
 	// ETag and LastModified are the validators under which the last load was
 	// served, to be sent back as they are; "" when there were none.
 	ETag, LastModified string

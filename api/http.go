@@ -1,0 +1,275 @@
+package api
+
+import "time"
+
+// The management API is JSON over HTTPS under /api/v1, with the same bearer
+// tokens as the registry, described by /api/v1/openapi.json. Every error is an
+// Error with its HTTP status.
+
+// Error is what every face answers when it says no.
+type Error struct {
+	Code    string `json:"code"`           // stable: "denied", "not-found", "invalid", "unauthorized", "not-permitted", "conflict", "unavailable", "internal"
+	Message string `json:"message"`        // what and why
+	Next    string `json:"next,omitempty"` // the next step
+}
+
+// Why answers GET /api/v1/why?ref=REFERENCE|DIGEST[&zone=ZONE][&hypothetical=ZONE].
+type Why struct {
+	Artifact
+	Decision *Decision `json:"decision,omitempty"` // nil while none was made
+	Held     bool      `json:"held"`               // waits in the intake
+	// Elsewhere lists the other placements of the digest that the caller can see.
+	Elsewhere []Placement `json:"elsewhere,omitempty"`
+	// Passes is the nearest digest of the same repository that passes, "" when none.
+	Passes   string   `json:"passes,omitempty"`
+	PassTags []string `json:"passes_tags,omitempty"`
+}
+
+// Artifact names what an answer is about.
+type Artifact struct {
+	Repository string   `json:"repository"`
+	Digest     string   `json:"digest"`
+	Tags       []string `json:"tags,omitempty"`
+	Kind       string   `json:"kind"`
+	State      string   `json:"state"`
+	MediaType  string   `json:"media_type,omitempty"`
+	Platform   string   `json:"platform,omitempty"`
+}
+
+// Placement is one row of a list of placements.
+type Placement struct {
+	Repository string    `json:"repository"`
+	Digest     string    `json:"digest"`
+	Tags       []string  `json:"tags,omitempty"`
+	Kind       string    `json:"kind"`
+	State      string    `json:"state"`
+	BroughtBy  string    `json:"brought_by"`
+	BroughtAt  time.Time `json:"brought_at"`
+	AdmittedAt time.Time `json:"admitted_at,omitzero"`
+	StayUntil  time.Time `json:"stay_until,omitzero"`
+	Sentence   string    `json:"sentence,omitempty"`
+}
+
+// Inventory answers GET /api/v1/inventory?ref=…
+type Inventory struct {
+	Artifact
+	Distro   string    `json:"distro,omitempty"`
+	Coverage string    `json:"coverage"`
+	Layers   []Layer   `json:"layers"`
+	Packages []Package `json:"packages"`
+}
+
+// Layer is one layer of an image and how far it was analysed.
+type Layer struct {
+	Digest   string   `json:"digest"`
+	Coverage string   `json:"coverage"`
+	Gaps     []string `json:"gaps,omitempty"`
+	Packages int      `json:"packages"`
+}
+
+// Package is one package of an image.
+type Package struct {
+	Name     string   `json:"name"`
+	Version  string   `json:"version"`
+	PURL     string   `json:"purl"`
+	Type     string   `json:"type"`
+	Path     string   `json:"path"`
+	Layer    int      `json:"layer"` // from 0
+	Licenses []string `json:"licenses,omitempty"`
+}
+
+// Findings answers GET /api/v1/findings?ref=…
+type Findings struct {
+	Artifact
+	Snapshot  Snapshot  `json:"snapshot"`
+	Findings  []Finding `json:"findings"`            // worst first
+	Unchecked []Fact    `json:"unchecked,omitempty"` // packages no advisories could be matched to
+}
+
+// Finding is one vulnerability of one package.
+type Finding struct {
+	ID        string    `json:"id"`
+	Aliases   []string  `json:"aliases,omitempty"`
+	Severity  string    `json:"severity"`
+	Score     float64   `json:"score,omitempty"`
+	Vector    string    `json:"vector,omitempty"`
+	Summary   string    `json:"summary,omitempty"`
+	Package   string    `json:"package"`
+	PURL      string    `json:"purl"`
+	Version   string    `json:"version"`
+	Fixed     string    `json:"fixed,omitempty"`
+	Path      string    `json:"path"`
+	Places    int       `json:"places"`
+	Layer     int       `json:"layer"`
+	Malicious bool      `json:"malicious,omitempty"`
+	Published time.Time `json:"published,omitzero"`
+	Known     time.Time `json:"known,omitzero"`
+}
+
+// Snapshot names the advisories an answer rests on.
+type Snapshot struct {
+	Seq        int64     `json:"seq"`
+	Digest     string    `json:"digest"`
+	At         time.Time `json:"at,omitzero"`
+	Advisories int       `json:"advisories"`
+}
+
+// Affected answers GET /api/v1/affected?id=CVE|PURL: placements that hold what
+// the advisory, or the package URL, names.
+type Affected struct {
+	Query    string        `json:"query"`
+	IDs      []string      `json:"ids"` // advisories it stands for; empty for a package URL
+	Severity string        `json:"severity,omitempty"`
+	Summary  string        `json:"summary,omitempty"`
+	Known    time.Time     `json:"known,omitzero"`
+	Images   []AffectedRow `json:"images"`
+	Snapshot Snapshot      `json:"snapshot"`
+}
+
+// AffectedRow is one affected placement.
+type AffectedRow struct {
+	Placement
+	Package string `json:"package"`
+	Version string `json:"version"`
+	Fixed   string `json:"fixed,omitempty"`
+	Path    string `json:"path"`
+}
+
+// PromoteRequest is the body of POST /api/v1/promote.
+type PromoteRequest struct {
+	Reference string   `json:"reference"`        // repository with tag or digest
+	To        string   `json:"to"`               // zone
+	Tags      []string `json:"tags,omitempty"`   // tags in the target; nil: the tag of the reference
+	DryRun    bool     `json:"dry_run,omitzero"` // decide and change nothing
+}
+
+// Promoted answers it. A decision other than allow has changed nothing.
+type Promoted struct {
+	From     string   `json:"from"`
+	To       string   `json:"to"`
+	Digest   string   `json:"digest"`
+	Tags     []string `json:"tags,omitempty"`
+	Decision Decision `json:"decision"`
+	Closure  []string `json:"closure,omitempty"` // digests that went along
+}
+
+// Zone is one zone as GET /api/v1/zones lists it.
+type Zone struct {
+	Name       string   `json:"name"`
+	Gate       string   `json:"gate,omitempty"`
+	GateDigest string   `json:"gate_digest,omitempty"`
+	From       []string `json:"from,omitempty"`
+	Sandbox    bool     `json:"sandbox,omitzero"`
+	Admitted   int      `json:"admitted"`
+	Waiting    int      `json:"waiting"` // held or denied in the intake
+}
+
+// Gate is a gate's text, GET /api/v1/gates/NAME.
+type Gate struct {
+	Name   string `json:"name"`
+	Digest string `json:"digest"`
+	Text   string `json:"text"`
+}
+
+// Feed is the state of one advisory feed, GET /api/v1/feeds.
+type Feed struct {
+	Name      string    `json:"name"`
+	Source    string    `json:"source"`
+	Records   int       `json:"records"`
+	Skipped   int       `json:"skipped,omitzero"`
+	Reasons   []string  `json:"reasons,omitempty"`
+	LoadedAt  time.Time `json:"loaded_at,omitzero"`
+	CheckedAt time.Time `json:"checked_at,omitzero"`
+	Problem   string    `json:"problem,omitempty"`
+	Held      bool      `json:"held,omitzero"`
+}
+
+// FeedUpdate is the body of POST /api/v1/feeds/update. The answer is a stream
+// of FeedProgress, one JSON object a line; the last has Done or Error.
+type FeedUpdate struct {
+	Force []string `json:"force,omitempty"` // feeds to take although they lost many records
+}
+
+// FeedProgress is one line of a running update.
+type FeedProgress struct {
+	Feed    string    `json:"feed,omitempty"`
+	Records int       `json:"records"`
+	Total   int       `json:"total"`
+	Done    *Snapshot `json:"done,omitempty"`
+	Feeds   []Feed    `json:"feeds,omitempty"` // with Done
+	Error   *Error    `json:"error,omitempty"`
+}
+
+// Event is one audit event with its place in the chain, GET /api/v1/audit.
+type Event struct {
+	Seq        int64             `json:"seq"`
+	Hash       string            `json:"hash"` // of the chain including this event, hex
+	ID         string            `json:"id"`
+	At         time.Time         `json:"at"`
+	Kind       string            `json:"kind"`
+	Principal  string            `json:"principal"`
+	Method     string            `json:"method"`
+	Repository string            `json:"repository,omitempty"`
+	Digest     string            `json:"digest,omitempty"`
+	Details    map[string]string `json:"details,omitempty"`
+}
+
+// Account is an enrolled principal.
+type Account struct {
+	Name     string    `json:"name"`
+	Human    bool      `json:"human"`
+	Grants   []string  `json:"grants"` // "role=pattern"
+	Created  time.Time `json:"created"`
+	Disabled time.Time `json:"disabled,omitzero"`
+	Tokens   []Token   `json:"tokens,omitempty"`
+}
+
+// Token is a long-lived token, without its secret.
+type Token struct {
+	ID      string    `json:"id"`
+	Label   string    `json:"label"`
+	Scope   []string  `json:"scope,omitempty"`
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires"`
+	Used    time.Time `json:"used,omitzero"`
+	Revoked time.Time `json:"revoked,omitzero"`
+}
+
+// InviteRequest is the body of POST /api/v1/principals: make or change an
+// account and give a code to enrol with.
+type InviteRequest struct {
+	Name   string   `json:"name"`
+	Human  bool     `json:"human"`
+	Grants []string `json:"grants"`
+	TTL    string   `json:"ttl,omitempty"` // of the code, a Go duration; default 15m
+}
+
+// Invite answers it. The code is shown once.
+type Invite struct {
+	Name    string    `json:"name"`
+	Code    string    `json:"code"`
+	Expires time.Time `json:"expires"`
+}
+
+// EnrolRequest is the body of POST /api/v1/enrol, which needs no token.
+type EnrolRequest struct {
+	Code  string   `json:"code"`
+	Label string   `json:"label"`
+	Scope []string `json:"scope,omitempty"`
+	TTL   string   `json:"ttl,omitempty"` // of the token; default 90 days for people, 365 for machines
+}
+
+// Enrolled answers it: user name and password for any registry client. The
+// secret is shown once.
+type Enrolled struct {
+	Name    string    `json:"name"`
+	Secret  string    `json:"secret"`
+	Expires time.Time `json:"expires"`
+}
+
+// Health answers GET /api/v1/health.
+type Health struct {
+	Version string            `json:"version"`
+	Checks  map[string]string `json:"checks"` // name → "ok" or what is wrong
+	Notes   map[string]string `json:"notes"`  // what is off or weaker than it could be
+}

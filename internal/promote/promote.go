@@ -1,0 +1,388 @@
+// Package promote moves placements: from zone to zone, out of a zone, and
+// away. No bytes move; a promotion keeps the digest and takes the closure (an
+// index with its children, and everything that refers to them) or nothing.
+package promote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/audit"
+	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/job"
+	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/repo"
+)
+
+// Errors that callers may test for, beside those of repo and authz.
+var (
+	// ErrNoWay: the zones know no way from the one to the other.
+	ErrNoWay = errors.New("no way between these zones")
+	// ErrNotAdmitted: only what stands in a zone can leave it for the next.
+	ErrNotAdmitted = errors.New("not admitted to its zone")
+	// ErrInUse: content that a manifest of the repository still names.
+	ErrInUse = errors.New("still in use")
+)
+
+// Tx is what a promotion reads and changes.
+type Tx interface {
+	repo.Reader
+	repo.Writer
+	repo.Graph
+	audit.Outbox
+	job.Enqueuer
+	// PutDecision inserts a decision and returns its id.
+	PutDecision(ctx context.Context, d *api.Decision, snapshot int64) (int64, error)
+}
+
+// Verdict is what a gate says about a digest as if it stood in a repository.
+type Verdict struct {
+	Decision api.Decision
+	Snapshot int64 // sequence number of the advisories
+	Sentence string
+	// Children holds the verdicts on the present image children of an index, at
+	// any depth.
+	Children map[oci.Digest]Verdict
+	// Evidence lists all referrers that were there, of the digest and its
+	// children, sorted: if others are there when the promotion commits, it is
+	// decided again.
+	Evidence []oci.Digest
+}
+
+// Judge decides without recording.
+type Judge interface {
+	// Decide runs "enter" of the gate of to's zone for d, whose children are
+	// looked up in from.
+	Decide(ctx context.Context, from, to oci.Repository, d oci.Digest) (*Verdict, error)
+}
+
+// Options are what a Flow works with; all are required.
+type Options struct {
+	Zones    repo.Zones
+	Judge    Judge
+	JudgeJob string // kind of the job that decides "repository@digest"
+	Update   func(ctx context.Context, fn func(Tx) error) error
+	View     func(ctx context.Context, fn func(Tx) error) error
+	Clock    func() time.Time
+	Rand     io.Reader
+}
+
+// Flow is the promotion flow. It is safe for concurrent use.
+type Flow struct{ Options }
+
+// New returns a Flow.
+func New(o Options) *Flow { return &Flow{o} }
+
+// Request asks for a promotion.
+type Request struct {
+	From   oci.Reference
+	Tags   []string // in the target; nil: the tag of From, if it has one
+	DryRun bool     // decide, change nothing
+}
+
+// attempts bounds how often a promotion is decided again because evidence
+// arrived between deciding and committing.
+const attempts = 5
+
+// Promote takes what From names into act's repository, of another zone. When
+// the gate does not allow it nothing changes, and the answer says why. from
+// must permit pull on the source. Errors match ErrNoWay, ErrNotAdmitted,
+// repo.ErrNotFound, repo.ErrConflict, authz.ErrNotPermitted.
+func (f *Flow) Promote(ctx context.Context, act, from authz.Act, in Request) (*api.Promoted, error) {
+	to, source := act.Repository(), in.From.Repository
+	if err := act.Permits(to, authz.Promote); err != nil {
+		return nil, err
+	}
+	if err := from.Permits(source, authz.Pull, authz.PullFromQuarantine); err != nil {
+		return nil, err
+	}
+	if err := f.checkWay(source, to); err != nil {
+		return nil, err
+	}
+	d, err := f.resolve(ctx, in.From)
+	if err != nil {
+		return nil, err
+	}
+	tags := in.Tags
+	if tags == nil && in.From.Tag != "" {
+		tags = []string{in.From.Tag}
+	}
+	for _, t := range tags {
+		if err := oci.CheckTag(t); err != nil {
+			return nil, err
+		}
+	}
+	for range attempts {
+		verdict, err := f.Judge.Decide(ctx, source, to, d)
+		if err != nil {
+			return nil, err
+		}
+		out := &api.Promoted{From: source.String(), To: to.String(), Digest: d.String(), Tags: tags, Decision: verdict.Decision}
+		if verdict.Decision.Outcome != api.Allow || in.DryRun {
+			return out, nil
+		}
+		m := &move{flow: f, act: act, source: source, to: to, digest: d, tags: tags, verdict: verdict}
+		err = f.Update(ctx, func(tx Tx) error { return m.commit(ctx, tx) })
+		if errors.Is(err, repo.ErrConflict) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range m.closure {
+			out.Closure = append(out.Closure, c.String())
+		}
+		return out, nil
+	}
+	return nil, fmt.Errorf("promoting %s to %s: evidence kept arriving while it was decided: %w; try again", d, to, repo.ErrConflict)
+}
+
+func (f *Flow) checkWay(source, to oci.Repository) error {
+	src, err := f.Zones.Of(source)
+	if err != nil {
+		return err
+	}
+	dst, err := f.Zones.Of(to)
+	if err != nil {
+		return err
+	}
+	if source.Path() != to.Path() || !slices.Contains(dst.From, src.Name) {
+		ways := "nowhere"
+		if len(dst.From) > 0 {
+			ways = strings.Join(dst.From, ", ")
+		}
+		return fmt.Errorf("promoting %s to %s: %w: %s is reached from %s, with the same path", source, to, ErrNoWay, dst.Name, ways)
+	}
+	return nil
+}
+
+func (f *Flow) resolve(ctx context.Context, ref oci.Reference) (oci.Digest, error) {
+	sel := repo.Selector{Tag: ref.Tag, Digest: ref.Digest}
+	if !ref.Digest.IsZero() {
+		sel.Tag = ""
+	}
+	var placed *repo.Placed
+	err := f.View(ctx, func(tx Tx) (err error) {
+		placed, err = tx.Lookup(ctx, ref.Repository, sel, repo.Viewer{})
+		return err
+	})
+	if err != nil {
+		return oci.Digest{}, fmt.Errorf("looking up %s: %w", ref, err)
+	}
+	if placed.State != repo.Admitted {
+		return oci.Digest{}, notAdmitted(placed.Placement)
+	}
+	return placed.Manifest.Digest, nil
+}
+
+func notAdmitted(p repo.Placement) error {
+	why := p.Sentence
+	if why == "" {
+		why = "it is " + string(p.State)
+	}
+	return fmt.Errorf("%s@%s is %w: %s", p.Repository, p.Digest, ErrNotAdmitted, why)
+}
+
+// move is one promotion being committed. commit may run more than once.
+type move struct {
+	flow       *Flow
+	act        authz.Act
+	source, to oci.Repository
+	digest     oci.Digest
+	tags       []string
+	verdict    *Verdict
+	closure    []oci.Digest // result
+}
+
+func (m *move) commit(ctx context.Context, tx Tx) error {
+	m.closure = nil
+	seen := map[oci.Digest]bool{}
+	var evidence []oci.Digest
+	if err := m.collect(ctx, tx, m.digest, seen, &evidence); err != nil {
+		return err
+	}
+	slices.SortFunc(evidence, compareDigests)
+	if !slices.Equal(evidence, m.verdict.Evidence) {
+		return fmt.Errorf("evidence about %s: %w", m.digest, repo.ErrConflict)
+	}
+	if err := m.place(ctx, tx, m.digest, *m.verdict); err != nil {
+		return err
+	}
+	for _, d := range evidence {
+		if err := m.attach(ctx, tx, d); err != nil {
+			return err
+		}
+	}
+	before, err := m.moveTags(ctx, tx)
+	if err != nil {
+		return err
+	}
+	ev, err := m.flow.event(m.act.Principal(), "placement.promoted")
+	if err != nil {
+		return err
+	}
+	ev = ev.On(m.to, m.digest).With("from", m.source.String()).With("gate", m.verdict.Decision.Inputs.Gate).With("closure", fmt.Sprint(len(m.closure)))
+	if len(m.tags) > 0 {
+		ev = ev.With("tags", strings.Join(m.tags, ",")).With("tags_before", strings.Join(before, ","))
+	}
+	return tx.Append(ctx, ev)
+}
+
+// collect walks the closure as of this transaction: d and its present children
+// must be admitted at the source, and the children those the verdict knows.
+func (m *move) collect(ctx context.Context, tx Tx, d oci.Digest, seen map[oci.Digest]bool, evidence *[]oci.Digest) error {
+	if seen[d] {
+		return nil
+	}
+	seen[d] = true
+	placed, err := tx.Lookup(ctx, m.source, repo.Selector{Digest: d}, repo.Viewer{})
+	if err != nil {
+		return err
+	}
+	if placed.State != repo.Admitted {
+		return notAdmitted(placed.Placement)
+	}
+	referrers, err := m.referrers(ctx, tx, d, seen)
+	if err != nil {
+		return err
+	}
+	*evidence = append(*evidence, referrers...)
+	for _, ref := range placed.References {
+		if ref.Role != repo.RoleChild {
+			continue
+		}
+		child, err := tx.Lookup(ctx, m.source, repo.Selector{Digest: ref.Digest}, repo.Viewer{})
+		switch {
+		case errors.Is(err, repo.ErrNotFound):
+			continue // absent from a sparse index
+		case err != nil:
+			return err
+		case child.State == repo.Attached:
+			if !seen[ref.Digest] {
+				seen[ref.Digest] = true
+				*evidence = append(*evidence, ref.Digest)
+			}
+			continue
+		}
+		if err := m.collect(ctx, tx, ref.Digest, seen, evidence); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// referrers returns what refers to d, and what refers to that.
+func (m *move) referrers(ctx context.Context, tx Tx, d oci.Digest, seen map[oci.Digest]bool) ([]oci.Digest, error) {
+	direct, err := tx.ReferrersOf(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	var all []oci.Digest
+	for _, r := range direct {
+		if seen[r] {
+			continue
+		}
+		seen[r] = true
+		more, err := m.referrers(ctx, tx, r, seen)
+		if err != nil {
+			return nil, err
+		}
+		all = append(append(all, r), more...)
+	}
+	return all, nil
+}
+
+// place admits d and, below it, every child the verdict speaks about.
+func (m *move) place(ctx context.Context, tx Tx, d oci.Digest, v Verdict) error {
+	now := m.flow.Clock()
+	id, err := tx.PutDecision(ctx, &v.Decision, v.Snapshot)
+	if err != nil {
+		return err
+	}
+	at := repo.Placement{Repository: m.to, Digest: d, BroughtBy: m.act.Principal().Name(), BroughtAt: now}
+	placed, err := tx.Lookup(ctx, m.to, repo.Selector{Digest: d}, repo.Viewer{})
+	switch {
+	case err == nil:
+		at = placed.Placement
+	case !errors.Is(err, repo.ErrNotFound):
+		return err
+	default:
+		stored, err := tx.Stored(ctx, d)
+		if err != nil {
+			return err
+		}
+		at.Kind = stored.Kind
+	}
+	if at.State != repo.Admitted {
+		at.State, at.AdmittedAt = repo.Admitted, now
+	}
+	at.Decision, at.Sentence, at.RecheckAt, at.StayUntil = id, "", v.Decision.ValidUntil, time.Time{}
+	if err := tx.Place(ctx, &at); err != nil {
+		return err
+	}
+	m.closure = append(m.closure, d)
+	for _, child := range sortedKeys(v.Children) {
+		if err := m.place(ctx, tx, child, v.Children[child]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *move) attach(ctx context.Context, tx Tx, d oci.Digest) error {
+	m.closure = append(m.closure, d)
+	placed, err := tx.Lookup(ctx, m.to, repo.Selector{Digest: d}, repo.Viewer{})
+	if err == nil && placed.State == repo.Attached {
+		return nil
+	}
+	if err != nil && !errors.Is(err, repo.ErrNotFound) {
+		return err
+	}
+	at := repo.Placement{Repository: m.to, Digest: d, Kind: oci.KindEvidence, State: repo.Attached, BroughtBy: m.act.Principal().Name(), BroughtAt: m.flow.Clock()}
+	if err == nil {
+		at.Version = placed.Version
+	}
+	return tx.Place(ctx, &at)
+}
+
+// moveTags moves the tags and returns what they pointed at before, "-" for nothing.
+func (m *move) moveTags(ctx context.Context, tx Tx) ([]string, error) {
+	var before []string
+	for _, t := range m.tags {
+		old, err := tx.SetTag(ctx, m.to, t, m.digest)
+		if err != nil {
+			return nil, err
+		}
+		if old.IsZero() {
+			before = append(before, "-")
+		} else {
+			before = append(before, old.String())
+		}
+	}
+	return before, nil
+}
+
+func (f *Flow) event(p authz.Principal, kind string) (audit.Event, error) {
+	var b [16]byte
+	if _, err := io.ReadFull(f.Rand, b[:]); err != nil {
+		return audit.Event{}, fmt.Errorf("reading randomness: %v", err)
+	}
+	return audit.New(fmt.Sprintf("%x", b), f.Clock(), p, kind), nil
+}
+
+func compareDigests(a, b oci.Digest) int { return strings.Compare(a.String(), b.String()) }
+
+func sortedKeys[V any](m map[oci.Digest]V) []oci.Digest {
+	keys := make([]oci.Digest, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, compareDigests)
+	return keys
+}

@@ -46,6 +46,9 @@ type Reason struct {
 	Remedy  string  `json:"remedy,omitempty"`
 	// Act is what "stay" does on a deny: "keep", "deadline" or "withdraw".
 	Act string `json:"act,omitempty"`
+	// Until is when a deny with act "deadline" is acted on. Judging again keeps
+	// what was told here.
+	Until time.Time `json:"until,omitzero"`
 }
 
 // Fact is one thing a rule points at.
@@ -68,5 +71,10 @@ type Inputs struct {
 	Evidence     []string `json:"evidence,omitempty"`  // digests of referrers, sorted
 	Children     []string `json:"children,omitempty"`  // children of an index that were looked at
 	ExtractorSet string   `json:"extractor_set,omitempty"`
-	Engine       string   `json:"engine"` // build of the engine
+	BroughtBy    string   `json:"brought_by,omitempty"` // name of a principal
+	Engine       string   `json:"engine"`               // build of the engine
+	// Under "stay": when the placement was admitted, and what the decision
+	// before had told, by rule.
+	AdmittedAt time.Time            `json:"admitted_at,omitzero"`
+	Promised   map[string]time.Time `json:"promised,omitempty"`
 }

@@ -41,6 +41,10 @@ func (s Severity) Rank() int {
 // Finding is a vulnerability in one package of an artifact. One package with
 // one fault gives one finding: records that are aliases of each other are
 // folded, and Package, Path name one place with Places counting all.
+//
+// Since is when the record first said of this package what it says now about
+// severity and fix, zero when that is Known: a fix that comes for an old fault
+// must not come with a deadline that was missed long ago.
 type Finding struct {
 	ID        string     `json:"id"`      // the record's id: DEBIAN-CVE-…, GO-…, GHSA-…
 	Aliases   []string   `json:"aliases"` // all other ids, CVE first, sorted
@@ -58,7 +62,8 @@ type Finding struct {
 	Fixed     string     `json:"fixed,omitempty"` // lowest version above Version without the fault; "" when no fix is known
 	Malicious bool       `json:"malicious,omitempty"`
 	Published time.Time  `json:"published,omitzero"`
-	Known     time.Time  `json:"known,omitzero"` // when the record first reached us: deadlines count from here
+	Known     time.Time  `json:"known,omitzero"` // when the record first reached us: deadlines count from here, or from Since
+	Since     time.Time  `json:"since,omitzero"`
 	Set       oci.Digest `json:"-"`
 }
 

@@ -123,6 +123,7 @@ type Affected struct {
 	Summary  string        `json:"summary,omitempty"`
 	Known    time.Time     `json:"known,omitzero"`
 	Images   []AffectedRow `json:"images"`
+	Next     string        `json:"next,omitempty"` // "after" of the following page, "" on the last
 	Snapshot Snapshot      `json:"snapshot"`
 }
 

@@ -1,0 +1,89 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/bonded-dev/bonded/api"
+)
+
+// WhyQuery is what Why asks. Ref is "repository[:tag][@digest]" or a digest
+// alone; the other fields are optional.
+type WhyQuery struct {
+	Ref          string
+	Zone         string // narrows a digest alone to a zone
+	Hypothetical string // the zone whose gate is asked, without recording anything
+}
+
+// Why explains the decision about an artifact.
+func (c *Client) Why(ctx context.Context, q WhyQuery) (*api.Why, error) {
+	v := url.Values{"ref": {q.Ref}}
+	if q.Zone != "" {
+		v.Set("zone", q.Zone)
+	}
+	if q.Hypothetical != "" {
+		v.Set("hypothetical", q.Hypothetical)
+	}
+	out := new(api.Why)
+	return out, c.do(ctx, request{method: http.MethodGet, path: []string{"why"}, query: v}, out)
+}
+
+// Inventory lists what is inside an artifact.
+func (c *Client) Inventory(ctx context.Context, ref string) (*api.Inventory, error) {
+	out := new(api.Inventory)
+	return out, c.do(ctx, about("inventory", ref), out)
+}
+
+// Findings lists what is wrong with an artifact.
+func (c *Client) Findings(ctx context.Context, ref string) (*api.Findings, error) {
+	out := new(api.Findings)
+	return out, c.do(ctx, about("findings", ref), out)
+}
+
+func about(what, ref string) request {
+	return request{method: http.MethodGet, path: []string{what}, query: url.Values{"ref": {ref}}}
+}
+
+// SBOM returns the document of an artifact; format is "spdx" or "cyclonedx".
+func (c *Client) SBOM(ctx context.Context, ref, format string) ([]byte, error) {
+	r := about("sbom", ref)
+	r.query.Set("format", format)
+	return c.read(ctx, r)
+}
+
+// AffectedQuery is what Affected asks: an advisory, alias or package URL, and
+// optionally a page of the answer.
+type AffectedQuery struct {
+	ID    string
+	After string // Next of the page before; "" for the first
+	Limit int    // images on the page, at most 1 000; 0 for 100
+}
+
+// Affected lists the placements that hold what an advisory or package URL names.
+func (c *Client) Affected(ctx context.Context, q AffectedQuery) (*api.Affected, error) {
+	v := page(q.After, q.Limit)
+	v.Set("id", q.ID)
+	out := new(api.Affected)
+	return out, c.do(ctx, request{method: http.MethodGet, path: []string{"affected"}, query: v}, out)
+}
+
+// page is the query of one page of a list.
+func page(after string, limit int) url.Values {
+	v := url.Values{}
+	if after != "" {
+		v.Set("after", after)
+	}
+	if limit > 0 {
+		v.Set("limit", strconv.Itoa(limit))
+	}
+	return v
+}
+
+// Promote takes an artifact to another zone, or says why not: look at the
+// decision of the answer.
+func (c *Client) Promote(ctx context.Context, req api.PromoteRequest) (*api.Promoted, error) {
+	out := new(api.Promoted)
+	return out, c.do(ctx, request{method: http.MethodPost, path: []string{"promote"}, body: req}, out)
+}

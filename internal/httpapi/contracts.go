@@ -1,0 +1,139 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+
+	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/audit"
+	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/repo"
+)
+
+// What the handlers need of others. Every method is safe for concurrent use,
+// bounded by its context, and reads committed state only. Unless it says
+// otherwise its errors match repo.ErrNotFound (404), repo.ErrConflict (409),
+// authz.ErrNotPermitted (403) or one of the "invalid" errors of oci (400); the
+// whole text of those goes to the caller. Any other error is answered 500
+// with a text of ours, and logged.
+
+// Authenticator says who is asking.
+type Authenticator interface {
+	// Authenticate returns the principal of a request, authz.Anonymous when it
+	// carries no credentials. Errors match authz.ErrUnauthenticated when the
+	// credentials are no good, and are *authz.Throttled when they were not
+	// looked at because too many were not.
+	Authenticate(r *http.Request) (authz.Principal, error)
+	// Challenge is the WWW-Authenticate header of a 401 to r. cause is what
+	// Authenticate returned, or nil; scope is as in the registry token flow,
+	// "" for none.
+	Challenge(r *http.Request, cause error, scope string) string
+}
+
+// Explainer answers questions about artifacts.
+//
+// ref names one by tag or digest in a repository, or by digest alone: then
+// ref.Repository is zero, and the answer is about the placement that matters
+// most to the caller among those it may know of (admitted before attached,
+// held, denied and withdrawn; then by repository). The handlers have checked
+// nothing: s decides what may be known, per repository.
+//
+//   - s(r) not ok: nothing is there, repo.ErrNotFound.
+//   - Why tells all else that is there, with the reason: to callers who may
+//     pull in r, also what they may not pull itself. Of a placement that
+//     is held, and not visible to the viewer, it tells only that it is held.
+//   - The others tell about what the viewer may see (repo.Viewer.Visible); for
+//     the rest the error matches repo.ErrNotFound and its text holds the
+//     sentence of the decision, or that it is held.
+type Explainer interface {
+	// Why explains the decision in force. zone narrows a digest without
+	// repository to a zone, "" for all. hypothetical asks what the gate of
+	// that zone would say of it now, "" to not ask; nothing is recorded.
+	Why(ctx context.Context, s repo.Sight, ref oci.Reference, zone, hypothetical string) (*api.Why, error)
+	Inventory(ctx context.Context, s repo.Sight, ref oci.Reference) (*api.Inventory, error)
+	Findings(ctx context.Context, s repo.Sight, ref oci.Reference) (*api.Findings, error)
+	// SBOM renders the inventory. format is "spdx" (2.3) or "cyclonedx" (1.6),
+	// both JSON. The same artifact gives the same bytes.
+	SBOM(ctx context.Context, s repo.Sight, ref oci.Reference, format string) ([]byte, error)
+	// Affected lists placements that s may see and that hold what id names: an
+	// advisory or alias ("CVE-2024-1"), or a package URL with or without
+	// version. page.After is a Next of an earlier answer, page.Limit 1 to 1 000.
+	// An id no advisory has is repo.ErrNotFound; one that touches nothing here
+	// is an answer without images.
+	Affected(ctx context.Context, s repo.Sight, id string, page repo.Page) (*api.Affected, error)
+}
+
+// Promoter takes a placement to another zone.
+type Promoter interface {
+	// Promote decides, and unless req.DryRun acts on an allow. act is one of
+	// promote on the target repository: the source's path in zone req.To. v is
+	// how the caller views the source, where it may pull; ref is req.Reference
+	// as it was read. A decision other than allow is no error. Errors match
+	// also repo.ErrConflict when source or target changed meanwhile.
+	Promote(ctx context.Context, act authz.Act, v repo.Viewer, ref oci.Reference, req api.PromoteRequest) (*api.Promoted, error)
+}
+
+// Zones tells how the registry is cut and judged. Any authenticated caller may
+// know.
+type Zones interface {
+	Zones(ctx context.Context) ([]api.Zone, error) // sorted by name
+	Gates(ctx context.Context) ([]api.Gate, error) // sorted by name
+	Gate(ctx context.Context, name string) (*api.Gate, error)
+}
+
+// Feeds tells about advisories and loads them.
+type Feeds interface {
+	Feeds(ctx context.Context) ([]api.Feed, error) // sorted by name
+	// Update loads all feeds that changed and publishes a snapshot if any did.
+	// force names feeds that are taken although they lost many records. act is
+	// one of administer on the server. progress is called from one goroutine
+	// and may block for a while; it is never given Done or Error. When ctx ends
+	// before the snapshot is published, nothing has changed. An update that
+	// runs already is repo.ErrConflict.
+	Update(ctx context.Context, act authz.Act, force []string, progress func(api.FeedProgress)) (*api.Snapshot, error)
+}
+
+// Auditor reads the audit chain; audit.Log has the first two methods.
+type Auditor interface {
+	// Latest returns the newest entries that match, newest first.
+	Latest(ctx context.Context, f audit.Filter, limit int) ([]audit.Entry, error)
+	// Entries returns entries with Seq > after, in order.
+	Entries(ctx context.Context, after int64, limit int) ([]audit.Entry, error)
+	// Verify recomputes the chain. One that is broken is no error, but the
+	// answer's Problem.
+	Verify(ctx context.Context) (*api.AuditCheck, error)
+}
+
+// Principals keeps who may authenticate. Those that change something take an
+// act of administer on the server, or the principal that changes its own.
+// Errors match also authz.ErrGrantInvalid and oci.ErrNameInvalid.
+type Principals interface {
+	Accounts(ctx context.Context, after string, limit int) ([]api.Account, error) // by name, without tokens
+	Account(ctx context.Context, name string) (*api.Account, error)               // with tokens
+	// Invite makes the account, or replaces its grants when it exists, and
+	// gives a code to enrol with.
+	Invite(ctx context.Context, act authz.Act, req api.InviteRequest) (*api.Invite, error)
+	Grant(ctx context.Context, act authz.Act, name string, req api.GrantRequest) (*api.Account, error)
+	// Disable ends, or gives back, the right to authenticate. It works at once.
+	Disable(ctx context.Context, act authz.Act, name string, disabled bool) (*api.Account, error)
+	// NewToken makes a further token of p's own account, no wider than p.
+	NewToken(ctx context.Context, p authz.Principal, req api.TokenRequest) (*api.Enrolled, error)
+	// Revoke ends a token: of p's own account, or of any when p may revoke or
+	// administer.
+	Revoke(ctx context.Context, p authz.Principal, id string) error
+}
+
+// Enroller turns one-time codes into tokens.
+type Enroller interface {
+	// Enrol redeems a code once. from is the client's address. Errors match
+	// authz.ErrUnauthenticated for a code that is unknown, used or expired,
+	// and are *authz.Throttled after too many of those.
+	Enrol(ctx context.Context, req api.EnrolRequest, from netip.Addr) (*api.Enrolled, error)
+}
+
+// Reporter tells how the server is.
+type Reporter interface {
+	Health(ctx context.Context) (*api.Health, error)
+}

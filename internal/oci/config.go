@@ -53,7 +53,7 @@ func ParseImageConfig(raw []byte) (*ImageConfig, error) {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrConfigInvalid, len(raw), MaxConfig)
 	}
 	var c ImageConfig
-	if err := unmarshalStrict(raw, &c); err != nil {
+	if err := unmarshalStrict(raw, configKeys, &c); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfigInvalid, err)
 	}
 	if len(c.RootFS.DiffIDs) > MaxDescriptors {

@@ -77,7 +77,7 @@ func ParseManifest(raw []byte, declared string, alg Algorithm) (*Manifest, error
 		return nil, ErrSchema1
 	}
 	var doc document
-	if err := unmarshalStrict(raw, &doc); err != nil {
+	if err := unmarshalStrict(raw, manifestKeys, &doc); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrManifestInvalid, err)
 	}
 	if doc.SchemaVersion == 1 || doc.FSLayers != nil {

@@ -12,36 +12,39 @@ import (
 // maxJSONDepth bounds nesting of manifests and configurations.
 const maxJSONDepth = 32
 
-// specKeys are the keys that decide what a manifest or configuration means,
-// by their lower-case form. encoding/json would take "Layers" for "layers";
-// other readers would not.
-var specKeys = func() map[string]string {
-	m := map[string]string{}
-	for _, k := range []string{
-		"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations", "fsLayers",
-		"digest", "size", "urls", "data", "platform", "architecture", "os", "variant", "rootfs", "diff_ids", "history",
-	} {
+// Keys that decide what a document means, by their lower-case form.
+// encoding/json would take "Layers" for "layers"; other readers would not.
+var (
+	manifestKeys = lowered("schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations",
+		"fsLayers", "digest", "size", "urls", "data", "platform", "architecture", "os", "variant")
+	// Old configurations have keys such as "Size" of their own.
+	configKeys = lowered("architecture", "os", "variant", "config", "rootfs", "diff_ids", "history", "created")
+)
+
+func lowered(keys ...string) map[string]string {
+	m := make(map[string]string, len(keys))
+	for _, k := range keys {
 		m[strings.ToLower(k)] = k
 	}
 	return m
-}()
+}
 
 // freeKeys name the objects whose keys are the user's own.
 var freeKeys = map[string]bool{"annotations": true, "Labels": true, "ExposedPorts": true, "Volumes": true}
 
 // unmarshalStrict decodes exactly one JSON value into v, refusing duplicate
-// keys, specification keys in another case, deep nesting and trailing data.
-func unmarshalStrict(raw []byte, v any) error {
-	if err := checkJSON(raw); err != nil {
+// keys, those of keys in another case, deep nesting and trailing data.
+func unmarshalStrict(raw []byte, keys map[string]string, v any) error {
+	if err := checkJSON(raw, keys); err != nil {
 		return err
 	}
 	return json.Unmarshal(raw, v)
 }
 
-func checkJSON(raw []byte) error {
+func checkJSON(raw []byte, keys map[string]string) error {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
-	if err := checkValue(dec, 0, false); err != nil {
+	if err := checkValue(dec, keys, 0, false); err != nil {
 		return err
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
@@ -52,7 +55,7 @@ func checkJSON(raw []byte) error {
 
 // checkValue reads one value. free says that the keys of the object are the
 // user's own and may have any case.
-func checkValue(dec *json.Decoder, depth int, free bool) error {
+func checkValue(dec *json.Decoder, keys map[string]string, depth int, free bool) error {
 	if depth > maxJSONDepth {
 		return fmt.Errorf("nested deeper than %d", maxJSONDepth)
 	}
@@ -68,13 +71,13 @@ func checkValue(dec *json.Decoder, depth int, free bool) error {
 	for dec.More() {
 		childFree := false
 		if delim == '{' {
-			key, err := checkKey(dec, seen, free)
+			key, err := checkKey(dec, keys, seen, free)
 			if err != nil {
 				return err
 			}
 			childFree = freeKeys[key]
 		}
-		if err := checkValue(dec, depth+1, childFree); err != nil {
+		if err := checkValue(dec, keys, depth+1, childFree); err != nil {
 			return err
 		}
 	}
@@ -82,7 +85,7 @@ func checkValue(dec *json.Decoder, depth int, free bool) error {
 	return err
 }
 
-func checkKey(dec *json.Decoder, seen map[string]bool, free bool) (string, error) {
+func checkKey(dec *json.Decoder, keys map[string]string, seen map[string]bool, free bool) (string, error) {
 	tok, err := dec.Token()
 	if err != nil {
 		return "", fmt.Errorf("reading JSON: %w", err)
@@ -92,9 +95,7 @@ func checkKey(dec *json.Decoder, seen map[string]bool, free bool) (string, error
 		return "", fmt.Errorf("duplicate key %s", Quote(key))
 	}
 	seen[key] = true
-	if want, known := specKeys[strings.ToLower(key)]; known && !free && key != want {
-		// The configuration object of an image uses capitals of its own; none of
-		// its keys collide with the specification keys above.
+	if want, known := keys[strings.ToLower(key)]; known && !free && key != want {
 		return "", fmt.Errorf("key %s differs from %q in case only", Quote(key), want)
 	}
 	return key, nil

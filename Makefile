@@ -1,0 +1,55 @@
+# The targets are thin: what they do is in test/run, test/parts and test/bench.
+# Nothing here needs root; `make test REQUIRE_ALL=1` does.
+
+export CGO_ENABLED ?= 0
+
+GO       ?= go
+FUZZTIME ?= 10s
+BARS     ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The version comes from git through the build's own record (debug.ReadBuildInfo); without git it is (devel).
+.PHONY: build
+build: ## build bin/bonded: static, no paths of this machine in it
+	$(GO) build -buildvcs=auto -trimpath -ldflags '-s -w' -o bin/bonded ./cmd/bonded
+
+.PHONY: test
+test: ## run linters and all suites that can run here; REQUIRE_ALL=1 installs what is missing and lets none be skipped
+	$(GO) run ./test/run test $(if $(filter 1,$(REQUIRE_ALL)),-require-all)
+
+.PHONY: race
+race: ## run the tests of our packages with the race detector (needs gcc)
+	CGO_ENABLED=1 $(GO) test -race ./api/... ./client/... ./internal/...
+
+.PHONY: lint
+lint: ## run the linters alone
+	$(GO) run ./test/run lint
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	$(GO) run ./test/run fuzz -time $(FUZZTIME)
+
+.PHONY: bench
+bench: build ## measure every bar, write docs/bench.md; BARS=REGEXP chooses
+	$(GO) run ./test/bench -out docs/bench.md -bars '$(BARS)'
+
+.PHONY: conformance
+conformance: build ## run the official OCI conformance programs against bin/bonded
+	eval "$$(test/parts/conformance.sh start)" && BONDED_TEST_BINARY=$(CURDIR)/bin/bonded $(GO) test -count=1 -v ./test/conformance
+
+.PHONY: demo
+demo: build ## see it work, step by step; KEEP=1 leaves the server up
+	KEEP=$(KEEP) test/demo/demo.sh
+
+.PHONY: generate
+generate: ## rewrite what is derived from the code: docs/dependencies.txt and other goldens of the house
+	$(GO) test ./test/house -update
+
+.PHONY: clean
+clean: ## remove what was built here
+	rm -rf bin

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# The linters: golangci-lint built from Go modules, with the allow-list of .golangci.yml. "run" takes further arguments.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/versions.sh"
+
+go_tool "github.com/golangci/golangci-lint/v2@$GOLANGCI_VERSION" github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+case ${1:-run} in
+build) ;;
+run)
+	shift || true
+	exec "$TOOL" run "$@"
+	;;
+*) die "build or run" ;;
+esac

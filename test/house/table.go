@@ -1,0 +1,156 @@
+package house
+
+// tier says how far from the outside a package stands. A package imports lower
+// tiers only; what else it may import is said with it.
+type tier int
+
+const (
+	nouns   tier = iota // what things are; no I/O
+	engines             // one ability each; they do not know each other
+	flows               // what the product does, over engines
+	shells              // who asks: protocols, people, identity
+	wiring              // what knows everything, and the backends that only wiring knows
+	tests               // support for tests; imported by tests alone
+)
+
+// room is one package of ours, with all below it unless those are listed
+// themselves.
+type room struct {
+	tier tier
+	// also are rooms of the same tier that this one may import, and why it may.
+	also map[string]string
+	// only, where set, replaces what the tier may import: rooms, and nothing else of ours.
+	only []string
+	why  string // of only
+}
+
+// rooms is the plan of the house. A package that is not in it has no place:
+// add it with its tier, or move it.
+var rooms = map[string]room{
+	"api":                {tier: nouns, only: []string{}, why: "others import what we publish, and get nothing else with it"},
+	"internal/oci":       {tier: nouns, only: []string{}, why: "the words of the specifications come before ours"},
+	"internal/inventory": {tier: nouns, only: []string{"internal/oci"}, why: "what an image contains is said of digests, and of nothing else"},
+	"internal/evidence":  {tier: nouns, only: []string{"internal/oci", "internal/inventory"}, why: "what is known is said of digests and their contents"},
+
+	"internal/authz":     {tier: engines},
+	"internal/blob":      {tier: engines},
+	"internal/repo":      {tier: engines, also: acts},
+	"internal/layer":     {tier: engines},
+	"internal/analyze":   {tier: engines, also: map[string]string{"internal/layer": "an analyzer is fed with the entries that layer reads"}},
+	"internal/sbom":      {tier: engines},
+	"internal/vuln":      {tier: engines},
+	"internal/attest":    {tier: engines},
+	"internal/verify":    {tier: engines},
+	"internal/policy":    {tier: engines},
+	"internal/trust":     {tier: engines},
+	"internal/audit":     {tier: engines, also: acts},
+	"internal/job":       {tier: engines},
+	"internal/config":    {tier: engines},
+	"internal/lifecycle": {tier: engines},
+
+	"internal/push":    {tier: flows},
+	"internal/acquire": {tier: flows},
+	"internal/assess":  {tier: flows},
+	"internal/waiver":  {tier: flows},
+	"internal/promote": {tier: flows},
+	"internal/admit":   {tier: flows},
+	"internal/fleet":   {tier: flows},
+	"internal/fsck":    {tier: flows},
+
+	"internal/registry": {tier: shells},
+	"internal/httpapi":  {tier: shells},
+	"internal/web":      {tier: shells},
+	"internal/authn":    {tier: shells},
+
+	"client": {tier: wiring, only: []string{"api"}, why: "whoever links the client gets the published types and no server"},
+
+	"internal/db":        {tier: wiring},
+	"internal/blob/disk": {tier: wiring, only: onlyBlobs, why: whyBackend},
+	"internal/blob/s3":   {tier: wiring, only: onlyBlobs, why: whyBackend},
+	"internal/blob/mem":  {tier: wiring, only: onlyBlobs, why: whyBackend},
+	"internal/server":    {tier: wiring, also: map[string]string{"internal/db": "wires it", "internal/blob/disk": "wires it", "internal/blob/s3": "wires it", "internal/blob/mem": "wires it"}},
+	"cmd/bonded":         {tier: wiring, also: map[string]string{"internal/server": "starts it", "client": "asks a server"}},
+
+	"internal/testparts": {tier: tests},
+	"test":               {tier: tests},
+}
+
+// acts says why an engine may know authz: its values are the permission that a
+// change of state carries, which nothing else can make.
+var acts = map[string]string{"internal/authz": "mutating methods take the act that permits them"}
+
+var onlyBlobs = []string{"internal/blob", "internal/oci"}
+
+const whyBackend = "a backend knows the guarantee it gives and nothing of who uses it"
+
+// reasons say, per tier of the importer, why the edges that are left out are
+// forbidden.
+var reasons = map[tier]string{
+	nouns:   "nouns say what things are and import what table.go names; move what does something into an engine",
+	engines: "engines meet through nouns, or through a small interface that the caller declares and server wires",
+	flows:   "flows meet through interfaces that the caller declares and server wires; else two of them cannot change apart",
+	shells:  "a face holds no rule and needs no other face: what both need belongs into a flow",
+	wiring:  "only server and the command know the backends",
+	tests:   "",
+}
+
+// library says where packages that are not ours, or not everywhere welcome, may
+// be imported.
+type library struct {
+	prefixes []string // import paths with all below them; one that ends in "$" is that path alone
+	only     []string // the rooms that may import it, with all below them
+	not      []string // where only is nil: the rooms that may not
+	why      string
+}
+
+// everywhere is the list of rooms that a library banned altogether may not be in.
+var everywhere = []string{"api", "client", "cmd", "internal"}
+
+// libraries are those that would spread if nobody looked.
+var libraries = []library{
+	{
+		prefixes: []string{"database/sql", "github.com/jackc/pgx", "modernc.org/sqlite", "github.com/pressly/goose"},
+		only:     []string{"internal/db", "internal/testparts"},
+		why:      "SQL is written once, in db; above it a Store is a Store",
+	},
+	{
+		prefixes: []string{"github.com/minio/minio-go"},
+		only:     []string{"internal/blob/s3"},
+		why:      "nothing above the blob store knows where the bytes are",
+	},
+	{
+		prefixes: []string{"k8s.io", "sigs.k8s.io"},
+		only:     []string{"internal/admit", "internal/fleet"},
+		why:      "a cluster is one of several that ask; its types stay where it is spoken to",
+	},
+	{
+		prefixes: []string{"html/template"},
+		only:     []string{"internal/web"},
+		why:      "pages are made in one place, where their rules of safety are kept",
+	},
+	{
+		prefixes: []string{"cel.dev/cel-go", "cel.dev/expr"},
+		only:     []string{"internal/policy"},
+		why:      "one gate, one language, one cost limit",
+	},
+	{
+		prefixes: []string{"github.com/google/osv-scalibr"},
+		only:     []string{"internal/analyze", "internal/vuln"},
+		why:      "its surface breaks at each minor version: extractors are wrapped in analyze, version order in vuln",
+	},
+	{
+		prefixes: []string{"github.com/CycloneDX", "github.com/spdx"},
+		only:     []string{"internal/sbom"},
+		why:      "formats render what analysis emitted; none is the model inside",
+	},
+	{
+		prefixes: []string{"net$", "net/http", "os$", "os/exec$", "os/user$", "log/slog", "math/rand", "crypto/rand"},
+		not:      []string{"api", "internal/oci", "internal/inventory", "internal/evidence", "internal/authz", "internal/policy"},
+		why:      "these are pure: the same arguments give the same answer anywhere, later and in a proof",
+	},
+	{
+		prefixes: []string{"log$", "io/ioutil$", "math/rand$", "unsafe$", "plugin$", "testing"},
+		not:      everywhere,
+		why:      "use log/slog through the constructor, math/rand/v2 or crypto/rand; tests stay out of the program",
+	},
+}

@@ -31,6 +31,8 @@ var (
 	ErrBusy = errors.New("upload is being written by another request")
 	// ErrTooLarge: a limit of this server.
 	ErrTooLarge = errors.New("larger than this server accepts")
+	// ErrTooMany: the principal has too many unfinished uploads.
+	ErrTooMany = errors.New("too many unfinished uploads")
 	// ErrRefused: a rule of the registry forbids it; the text says which.
 	ErrRefused = errors.New("refused")
 )
@@ -45,6 +47,7 @@ type Limits struct {
 	Lease     time.Duration // how long an uploaded blob is kept for a manifest to use it; default 24 h
 	Idle      time.Duration // how long an upload may rest before it is removed; default 24 h
 	Referrers int           // evidence manifests per subject; default 1 000
+	Uploads   int           // unfinished uploads of one principal; default 100
 }
 
 func (l Limits) withDefaults() Limits {
@@ -59,6 +62,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Referrers == 0 {
 		l.Referrers = 1000
+	}
+	if l.Uploads == 0 {
+		l.Uploads = 100
 	}
 	return l
 }

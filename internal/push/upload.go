@@ -22,14 +22,19 @@ const saveEvery = 256 << 20
 
 // upload is the state of one upload in this process.
 type upload struct {
+	// Guarded by Flow.mu:
+	busy      bool      // a request is writing
+	principal string    // whose it is; "" until it is known
+	rested    time.Time // when the last request ended
+	done      bool      // being committed: what is no upload any more is the blob digest
+	digest    oci.Digest
+
+	// Only for the request that has it busy:
 	session   Session
-	busy      bool      // a request is writing; guarded by Flow.mu
 	hash      hash.Hash // SHA-256 over the first size bytes
 	size      int64
 	saved     int64
 	following Following
-	done      bool // committed; read goes to the blob
-	digest    oci.Digest
 }
 
 // Begin opens an upload in act's repository and returns its id.
@@ -42,12 +47,16 @@ func (f *Flow) Begin(ctx context.Context, act authz.Act) (blob.UploadID, error) 
 	if err != nil {
 		return "", err
 	}
+	if err := f.makeRoom(ctx, act.Principal().Name()); err != nil {
+		return "", err
+	}
 	s, err := f.random()
 	if err != nil {
 		return "", err
 	}
 	id, now := blob.UploadID(s), f.Clock()
-	u := &upload{hash: oci.SHA256.New(), session: Session{ID: id, Repository: r, Principal: act.Principal().Name(), Started: now, Touched: now}}
+	who := act.Principal().Name()
+	u := &upload{principal: who, rested: now, hash: oci.SHA256.New(), session: Session{ID: id, Repository: r, Principal: who, Started: now, Touched: now}}
 	if err := f.Uploads.Begin(ctx, id); err != nil {
 		return "", err
 	}
@@ -59,6 +68,40 @@ func (f *Flow) Begin(ctx context.Context, act authz.Act) (blob.UploadID, error) 
 	f.live[id] = u
 	f.mu.Unlock()
 	return id, nil
+}
+
+// quiet is how long an upload must have rested to make room for another of the
+// same principal.
+const quiet = 10 * time.Minute
+
+// makeRoom keeps a principal within Limits.Uploads: the upload that rested
+// longest is given up for a new one, unless all of them are being worked on.
+// Errors match ErrTooMany.
+func (f *Flow) makeRoom(ctx context.Context, principal string) error {
+	f.mu.Lock()
+	n := 0
+	var oldest *upload
+	for _, u := range f.live {
+		if u.principal != principal {
+			continue
+		}
+		n++
+		if !u.busy && (oldest == nil || u.rested.Before(oldest.rested)) {
+			oldest = u
+		}
+	}
+	if n < f.Limits.Uploads {
+		f.mu.Unlock()
+		return nil
+	}
+	if oldest == nil || f.Clock().Sub(oldest.rested) < quiet {
+		f.mu.Unlock()
+		return fmt.Errorf("%s has %d of them, at most %d: %w; finish or cancel some, or try again in %s", principal, n, f.Limits.Uploads, ErrTooMany, quiet)
+	}
+	oldest.busy = true
+	f.mu.Unlock()
+	defer f.release(oldest, oldest.session.ID, true)
+	return f.drop(ctx, oldest)
 }
 
 // follow starts the analysis of u, unless nothing is analysed in its zone.
@@ -132,7 +175,7 @@ func (f *Flow) take(ctx context.Context, act authz.Act, id blob.UploadID) (*uplo
 func (f *Flow) release(u *upload, id blob.UploadID, forget bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	u.busy = false
+	u.busy, u.principal, u.rested = false, u.session.Principal, f.Clock()
 	if forget && f.live[id] == u {
 		delete(f.live, id)
 	}
@@ -306,12 +349,13 @@ func (f *Flow) Finish(ctx context.Context, act authz.Act, id blob.UploadID, d oc
 	if got != d {
 		return errors.Join(fmt.Errorf("%d bytes are %s, not %s: %w; send the upload again", u.size, got, d, ErrDigestMismatch), f.drop(ctx, u))
 	}
-	if err := f.Uploads.Commit(ctx, id, u.size, d); err != nil {
-		return err
-	}
+	// From here on the follower finds the bytes in one place or the other.
 	f.mu.Lock()
 	u.done, u.digest = true, d
 	f.mu.Unlock()
+	if err := f.Uploads.Commit(ctx, id, u.size, d); err != nil {
+		return err
+	}
 	if err := f.record(ctx, act, d, u.size); err != nil {
 		u.following.Abort()
 		return err

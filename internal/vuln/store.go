@@ -38,7 +38,7 @@ type Row struct {
 	Known     time.Time  // when the first version of (Feed, ID) reached us; microseconds, UTC
 	Digest    oci.Digest // SHA-256 of the raw record
 	Format    int        // PackFormat of the engine that packed it
-	Packed    []byte     // Record.Pack; 100 bytes to 4 MiB, 300 on average; no longer than MaxPacked
+	Packed    []byte     // Record.Pack; 230 bytes on average, no longer than MaxPacked
 }
 
 // Head is a Row without its bulk.

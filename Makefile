@@ -36,7 +36,7 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 
 .PHONY: bench
 bench: build ## measure every bar, write docs/bench.md; BARS=REGEXP chooses
-	$(GO) run ./test/bench -out docs/bench.md -bars '$(BARS)'
+	eval "$$(test/parts/peers.sh start)" && $(GO) run ./test/bench -out docs/bench.md -bars '$(BARS)'
 
 .PHONY: conformance
 conformance: build ## run the official OCI conformance programs against bin/bonded

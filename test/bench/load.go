@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+
+	"github.com/bonded-dev/bonded/internal/oci"
+)
+
+// image is what is pushed: blobs, of which the first is the configuration, and
+// the manifest that names them.
+type image struct {
+	blobs    [][]byte
+	manifest []byte
+}
+
+const manifestType = "application/vnd.oci.image.manifest.v1+json"
+
+// randomImage makes an image of incompressible layers; the same seed gives the
+// same image.
+func randomImage(seed uint64, layers, bytesEach int) (image, error) {
+	src := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16), 1})
+	img := image{blobs: [][]byte{[]byte(`{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}`)}}
+	for range layers {
+		layer := make([]byte, bytesEach)
+		if _, err := src.Read(layer); err != nil {
+			return image{}, fmt.Errorf("making a layer: %w", err)
+		}
+		img.blobs = append(img.blobs, layer)
+	}
+	type descriptor struct {
+		MediaType string `json:"mediaType"`
+		Digest    string `json:"digest"`
+		Size      int    `json:"size"`
+	}
+	m := struct {
+		SchemaVersion int          `json:"schemaVersion"`
+		MediaType     string       `json:"mediaType"`
+		Config        descriptor   `json:"config"`
+		Layers        []descriptor `json:"layers"`
+	}{SchemaVersion: 2, MediaType: manifestType}
+	for i, blob := range img.blobs {
+		d := descriptor{MediaType: "application/vnd.oci.image.layer.v1.tar", Digest: digest(blob), Size: len(blob)}
+		if i == 0 {
+			d.MediaType = "application/vnd.oci.image.config.v1+json"
+			m.Config = d
+			continue
+		}
+		m.Layers = append(m.Layers, d)
+	}
+	text, err := json.Marshal(m)
+	if err != nil {
+		return image{}, fmt.Errorf("writing the manifest: %w", err)
+	}
+	img.manifest = text
+	return img, nil
+}
+
+func digest(b []byte) string { return oci.FromBytes(b).String() }
+
+// push uploads the image under a tag, one request for each step as clients do it:
+// POST and PUT per blob, PUT of the manifest.
+func (r *registry) push(ctx context.Context, repository, tag string, img image) error {
+	for _, blob := range img.blobs {
+		if err := r.pushBlob(ctx, repository, blob); err != nil {
+			return fmt.Errorf("pushing blob %s: %w", digest(blob), err)
+		}
+	}
+	_, err := r.do(ctx, call{
+		method: http.MethodPut, repository: repository, path: "/manifests/" + tag,
+		body: img.manifest, contentType: manifestType, want: http.StatusCreated,
+	})
+	if err != nil {
+		return fmt.Errorf("pushing the manifest: %w", err)
+	}
+	return nil
+}
+
+func (r *registry) pushBlob(ctx context.Context, repository string, blob []byte) error {
+	head, err := r.do(ctx, call{method: http.MethodPost, repository: repository, path: "/blobs/uploads/", want: http.StatusAccepted})
+	if err != nil {
+		return err
+	}
+	place, err := url.Parse(head.Get("Location"))
+	if err != nil {
+		return fmt.Errorf("reading where to upload to: %w", err)
+	}
+	query := place.Query()
+	query.Set("digest", digest(blob))
+	place.RawQuery = query.Encode()
+	_, err = r.do(ctx, call{
+		method: http.MethodPut, repository: repository, location: place,
+		body: blob, contentType: "application/octet-stream", want: http.StatusCreated,
+	})
+	return err
+}
+
+// pull reads the manifest by tag and every blob to its end.
+func (r *registry) pull(ctx context.Context, repository, tag string, img image) error {
+	if _, err := r.do(ctx, call{method: http.MethodGet, repository: repository, path: "/manifests/" + tag, want: http.StatusOK}); err != nil {
+		return fmt.Errorf("pulling the manifest: %w", err)
+	}
+	for _, blob := range img.blobs {
+		if _, err := r.do(ctx, call{method: http.MethodGet, repository: repository, path: "/blobs/" + digest(blob), want: http.StatusOK, size: len(blob)}); err != nil {
+			return fmt.Errorf("pulling blob %s: %w", digest(blob), err)
+		}
+	}
+	return nil
+}
+
+// call is one request to a repository.
+type call struct {
+	method      string
+	repository  string
+	path        string   // below the repository
+	location    *url.URL // instead of path; relative to the registry
+	body        []byte
+	contentType string
+	want        int // status
+	size        int // of the answer's body; 0: any
+}
+
+// do sends one request with a token and reads its answer to the end.
+func (r *registry) do(ctx context.Context, c call) (http.Header, error) {
+	target := r.url + "/v2/" + c.repository + c.path
+	if c.location != nil {
+		base, err := url.Parse(r.url)
+		if err != nil {
+			return nil, err
+		}
+		target = base.ResolveReference(c.location).String()
+	}
+	req, err := http.NewRequestWithContext(ctx, c.method, target, bytes.NewReader(c.body))
+	if err != nil {
+		return nil, err
+	}
+	token, err := r.token(c.repository)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Accept", manifestType)
+	if c.body != nil {
+		req.Header.Set("Content-Type", c.contentType)
+	}
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != c.want {
+		said, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
+		return nil, fmt.Errorf("%s %s: %s: %s", c.method, target, resp.Status, said)
+	}
+	n, err := io.Copy(io.Discard, resp.Body)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: reading the answer: %w", c.method, target, err)
+	}
+	if c.size > 0 && n != int64(c.size) {
+		return nil, fmt.Errorf("%s %s: %d bytes came, %d are there", c.method, target, n, c.size)
+	}
+	return resp.Header, nil
+}

@@ -1,0 +1,74 @@
+// Command bench measures what the project promises about its own cost. Each bar
+// is a number and the limit it must stay under; a bar whose peer or program is not
+// on this machine was not seen, which is neither passed nor missed.
+//
+// CPU times are of the server's process alone. A bar compares with a peer, or with
+// a calibration loop, of the same run on the same machine; none is a wall time by
+// itself.
+//
+// Usage:
+//
+//	bench [-bars REGEXP] [-out FILE]
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"regexp"
+	"syscall"
+)
+
+// Exit codes.
+const (
+	exitMet    = 0
+	exitMissed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	pattern := flags.String("bars", "", "measure the bars whose name matches; empty: all")
+	out := flags.String("out", "", "write the table to this file; with -bars it must be empty")
+	if err := flags.Parse(args); err != nil {
+		return exitUsage
+	}
+	chosen, err := regexp.Compile(*pattern)
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: reading -bars: %v\n", err)
+		return exitUsage
+	}
+	if err := measureAll(ctx, stdout, chosen, *out); err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return exitMissed
+	}
+	return exitMet
+}
+
+// measureAll measures the chosen bars, prints each as it is known, and writes
+// the table where all were measured.
+func measureAll(ctx context.Context, w io.Writer, chosen *regexp.Regexp, out string) error {
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return fmt.Errorf("making a folder for the run: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	b := &bench{dir: dir, env: os.Getenv}
+	results := measure(ctx, w, b, bars, chosen)
+	if out != "" && chosen.String() == "" {
+		if err := os.WriteFile(out, []byte(markdown(results, machine())), 0o644); err != nil {
+			return fmt.Errorf("writing the table: %w", err)
+		}
+	}
+	return verdictOf(results)
+}

@@ -11,40 +11,41 @@ import (
 	"github.com/bonded-dev/bonded/internal/repo"
 )
 
-// Remover is who removes: with the verbs it has been granted on one
-// repository. A verb that was not granted is the zero Act.
-type Remover struct {
-	Repository oci.Repository
-	Delete     authz.Act // suffices for the intake and for a sandbox
-	Withdraw   authz.Act // needed for what stands in a gated zone
-}
-
-// permits checks the verb that the placement needs and returns its act.
-func (w Remover) permits(gated bool) (authz.Act, error) {
-	if err := w.Withdraw.Permits(w.Repository, authz.Withdraw); err == nil {
-		return w.Withdraw, nil
-	} else if gated {
-		return authz.Act{}, err
+// permitted returns the act for removing from r: what stands in a gated zone
+// takes the verb withdraw, anything else delete or withdraw.
+func permitted(acts []authz.Act, r oci.Repository, gated bool) (authz.Act, error) {
+	verbs := []authz.Verb{authz.Withdraw}
+	if !gated {
+		verbs = []authz.Verb{authz.Delete, authz.Withdraw}
 	}
-	return w.Delete, w.Delete.Permits(w.Repository, authz.Delete)
+	err := authz.Act{}.Permits(r, verbs...)
+	for _, act := range acts {
+		if err = act.Permits(r, verbs...); err == nil {
+			return act, nil
+		}
+	}
+	return authz.Act{}, err
 }
 
-// Remove takes a placement away and leaves a tombstone: the manifest can be
-// pulled from this repository no more, its tags here are gone, evidence,
-// decisions and events stay. Errors match repo.ErrNotFound and
-// authz.ErrNotPermitted.
-func (f *Flow) Remove(ctx context.Context, w Remover, d oci.Digest) error {
-	zone, err := f.Zones.Of(w.Repository)
+// DeleteManifest takes a placement away and leaves a tombstone: the manifest
+// can be pulled from this repository no more, its tags here are gone;
+// evidence, decisions and events stay. What v may not see is not there. Errors
+// match repo.ErrNotFound and authz.ErrNotPermitted.
+func (f *Flow) DeleteManifest(ctx context.Context, acts []authz.Act, v repo.Viewer, r oci.Repository, d oci.Digest) error {
+	zone, err := f.Zones.Of(r)
 	if err != nil {
 		return err
 	}
 	return f.Update(ctx, func(tx Tx) error {
-		placed, err := tx.Lookup(ctx, w.Repository, repo.Selector{Digest: d}, repo.Viewer{Quarantine: true})
+		placed, err := tx.Lookup(ctx, r, repo.Selector{Digest: d}, v)
 		if err != nil {
 			return err
 		}
 		at := placed.Placement
-		act, err := w.permits(zone.Gated() && (at.State == repo.Admitted || at.State == repo.Attached && at.BroughtBy != w.Delete.Principal().Name()))
+		if !v.Visible(&at) {
+			return fmt.Errorf("manifest %s in %s: %w", d, r, repo.ErrNotFound)
+		}
+		act, err := permitted(acts, r, zone.Gated() && (at.State == repo.Admitted || at.State == repo.Attached && at.BroughtBy != v.Principal))
 		if err != nil {
 			return err
 		}
@@ -63,7 +64,7 @@ func (f *Flow) Remove(ctx context.Context, w Remover, d oci.Digest) error {
 		if err != nil {
 			return err
 		}
-		return tx.Append(ctx, ev.On(w.Repository, d).With("state", string(before)))
+		return tx.Append(ctx, ev.On(r, d).With("state", string(before)))
 	})
 }
 
@@ -103,31 +104,34 @@ func (f *Flow) rejudgeParents(ctx context.Context, tx Tx, at repo.Placement) err
 	return nil
 }
 
-// RemoveTag takes a tag away: one that waits in the intake, or one in force.
+// DeleteTag takes a tag away: one that waits in the intake, or one in force.
 // The manifest stays. Errors match repo.ErrNotFound and authz.ErrNotPermitted.
-func (f *Flow) RemoveTag(ctx context.Context, w Remover, tag string, v repo.Viewer) error {
-	zone, err := f.Zones.Of(w.Repository)
+func (f *Flow) DeleteTag(ctx context.Context, acts []authz.Act, v repo.Viewer, r oci.Repository, tag string) error {
+	zone, err := f.Zones.Of(r)
 	if err != nil {
 		return err
 	}
 	return f.Update(ctx, func(tx Tx) error {
-		placed, err := tx.Lookup(ctx, w.Repository, repo.Selector{Tag: tag}, v)
+		placed, err := tx.Lookup(ctx, r, repo.Selector{Tag: tag}, v)
 		if err != nil {
 			return err
 		}
-		inForce, err := tx.TagsOf(ctx, w.Repository, placed.Manifest.Digest)
+		if !v.Visible(&placed.Placement) {
+			return fmt.Errorf("tag %s in %s: %w", tag, r, repo.ErrNotFound)
+		}
+		inForce, err := tx.TagsOf(ctx, r, placed.Manifest.Digest)
 		if err != nil {
 			return err
 		}
-		act, err := w.permits(zone.Gated() && slices.Contains(inForce, tag) && placed.Manifest.Kind != oci.KindEvidence)
+		act, err := permitted(acts, r, zone.Gated() && slices.Contains(inForce, tag) && placed.Manifest.Kind != oci.KindEvidence)
 		if err != nil {
 			return err
 		}
-		if err := tx.SetPending(ctx, w.Repository, tag, oci.Digest{}, v.Principal); err != nil {
+		if err := tx.SetPending(ctx, r, tag, oci.Digest{}, v.Principal); err != nil {
 			return err
 		}
 		if slices.Contains(inForce, tag) {
-			if _, err := tx.SetTag(ctx, w.Repository, tag, oci.Digest{}); err != nil {
+			if _, err := tx.SetTag(ctx, r, tag, oci.Digest{}); err != nil {
 				return err
 			}
 		}
@@ -135,14 +139,14 @@ func (f *Flow) RemoveTag(ctx context.Context, w Remover, tag string, v repo.View
 		if err != nil {
 			return err
 		}
-		return tx.Append(ctx, ev.On(w.Repository, placed.Manifest.Digest).With("tag", tag))
+		return tx.Append(ctx, ev.On(r, placed.Manifest.Digest).With("tag", tag))
 	})
 }
 
-// RemoveBlob ends the leases on a blob that no manifest of the repository
+// DeleteBlob ends the leases on a blob that no manifest of the repository
 // names. Errors match repo.ErrNotFound, ErrInUse, authz.ErrNotPermitted.
-func (f *Flow) RemoveBlob(ctx context.Context, w Remover, d oci.Digest, v repo.Viewer) error {
-	act, err := w.permits(false)
+func (f *Flow) DeleteBlob(ctx context.Context, acts []authz.Act, v repo.Viewer, r oci.Repository, d oci.Digest) error {
+	act, err := permitted(acts, r, false)
 	if err != nil {
 		return err
 	}
@@ -151,23 +155,23 @@ func (f *Flow) RemoveBlob(ctx context.Context, w Remover, d oci.Digest, v repo.V
 		return err
 	}
 	return f.Update(ctx, func(tx Tx) error {
-		access, err := tx.BlobAccess(ctx, w.Repository, d, v)
+		access, err := tx.BlobAccess(ctx, r, d, v)
 		if err != nil {
 			return err
 		}
 		if !access.Readable {
-			return fmt.Errorf("blob %s in %s: %w", d, w.Repository, repo.ErrNotFound)
+			return fmt.Errorf("blob %s in %s: %w", d, r, repo.ErrNotFound)
 		}
-		if err := tx.Unlease(ctx, w.Repository, d); err != nil {
+		if err := tx.Unlease(ctx, r, d); err != nil {
 			return err
 		}
-		access, err = tx.BlobAccess(ctx, w.Repository, d, repo.Viewer{Quarantine: true})
+		access, err = tx.BlobAccess(ctx, r, d, repo.Viewer{Quarantine: true})
 		if err == nil && access.Readable {
-			return fmt.Errorf("blob %s is %w by a manifest in %s; delete that first", d, ErrInUse, w.Repository)
+			return fmt.Errorf("blob %s is %w by a manifest in %s; delete that first", d, ErrInUse, r)
 		}
 		if err != nil && !errors.Is(err, repo.ErrNotFound) {
 			return err
 		}
-		return tx.Append(ctx, ev.On(w.Repository, d))
+		return tx.Append(ctx, ev.On(r, d))
 	})
 }

@@ -31,8 +31,9 @@ type Package struct {
 
 // Set is what one file yields.
 type Set struct {
-	// ID is the SHA-256 over extractor name, extractor version and the file's
-	// digest: what the packages were computed from.
+	// ID is the SHA-256 over extractor name, extractor version, what of the
+	// path the extractor looks at (mostly nothing), and the file's digest: what
+	// the packages were computed from.
 	ID        oci.Digest `json:"id"`
 	Extractor string     `json:"extractor"`
 	Packages  []Package  `json:"packages"`
@@ -47,13 +48,17 @@ type Distro struct {
 	Ecosystem string `json:"ecosystem"`  // OSV ecosystem with release: "Debian:12", "Alpine:v3.20"; "" when OSV has none
 }
 
-// File is one path of a layer that matters to the inventory.
+// File is one path of a layer that matters to the inventory. A path comes twice
+// when two extractors found something in the same file.
 type File struct {
 	Path   string     `json:"path"`             // clean, relative, slash-separated: "var/lib/dpkg/status"
 	Set    oci.Digest `json:"set"`              // what it yields; zero when only its presence counts
 	Distro *Distro    `json:"distro,omitempty"` // set for os-release files
 	Digest oci.Digest `json:"digest"`           // of the file's content
 	Size   int64      `json:"size"`
+	// Owned says that an OS package of the same layer lists this file as its
+	// own: the distribution's advisories speak about it, not the ecosystem's.
+	Owned bool `json:"owned,omitempty"`
 }
 
 // Link is a symbolic link of a layer.
@@ -70,18 +75,16 @@ type Layer struct {
 	Size         int64      `json:"size"`          // bytes as stored
 	Uncompressed int64      `json:"uncompressed"`  // bytes of the tar stream
 	Entries      int        `json:"entries"`       // tar entries
+	Compression  string     `json:"compression"`   // "gzip", "zstd" or "" as the bytes say, whatever the media type claims
 	ExtractorSet string     `json:"extractor_set"` // names and versions of the extractors, one string
 	Budget       string     `json:"budget"`        // budget class
 	Files        []File     `json:"files,omitempty"`
 	Links        []Link     `json:"links,omitempty"`     // symbolic links that may stand for directories
 	Whiteouts    []string   `json:"whiteouts,omitempty"` // removed paths
 	Opaque       []string   `json:"opaque,omitempty"`    // directories whose lower content is hidden
-	// Paths holds, sorted, the first 8 bytes of the SHA-256 of the path of
-	// every entry, directories with a trailing slash: the overlay needs to know
-	// that a path was replaced even when the new file is of no interest. The
-	// encoding is that of package analyze.
-	Paths    []byte   `json:"paths,omitempty"`
-	Coverage Coverage `json:"coverage"`
+	Parents      []string   `json:"parents,omitempty"`   // directories that entries stand in without an entry of their own before them
+	Paths        PathSet    `json:"paths,omitempty"`     // every path of the layer, and what it does there
+	Coverage     Coverage   `json:"coverage"`
 }
 
 // CoverageState says how far something was analysed.
@@ -117,6 +120,7 @@ type Located struct {
 	Path  string     `json:"path"`
 	Layer int        `json:"layer"` // index in the manifest's layers
 	Set   oci.Digest `json:"set"`
+	Owned bool       `json:"owned,omitempty"` // part of an OS package: see File.Owned
 }
 
 // Image is the merged inventory of one image.
@@ -143,12 +147,9 @@ type LayerCoverage struct {
 // layers, and Partial at best while there are OS packages of an unknown
 // distribution.
 func (im *Image) Coverage() CoverageState {
-	order := map[CoverageState]int{CoverageFull: 0, CoveragePartial: 1, CoverageAmbiguous: 2, CoverageNone: 3}
 	worst := CoverageFull
 	for _, l := range im.Layers {
-		if order[l.Coverage.State] > order[worst] {
-			worst = l.Coverage.State
-		}
+		worst = worst.Worse(l.Coverage.State)
 	}
 	if worst == CoverageFull && im.UnknownDistro() {
 		worst = CoveragePartial

@@ -128,12 +128,12 @@ func roomOf(dir string) (name string, ok bool) {
 	return "", false
 }
 
-// suite tells whether dir is support for tests: its last element ends in test,
-// as in blob/blobtest, or its room is one of tests.
+// suite tells whether dir is support for tests: its room is one of tests, or
+// its last element ends in test, as in blob/blobtest, and it is no room itself.
 func suite(dir string) bool {
-	if strings.HasSuffix(path.Base(dir), "test") {
+	name, ok := roomOf(dir)
+	if ok && rooms[name].tier == tests {
 		return true
 	}
-	name, ok := roomOf(dir)
-	return ok && rooms[name].tier == tests
+	return name != dir && strings.HasSuffix(path.Base(dir), "test")
 }

@@ -2,6 +2,7 @@ package house
 
 import (
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -9,10 +10,12 @@ import (
 // command to the bottom. Longer, and nobody knows what a change at the bottom moves.
 const longestChain = 7
 
-// load parses the module that this package is part of.
+// parsed is the module that this package is part of, read once.
+var parsed = sync.OnceValues(func() (tree, error) { return read("../..") })
+
 func load(t *testing.T) tree {
 	t.Helper()
-	tr, err := read("../..")
+	tr, err := parsed()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/blob"
 	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/promote"
 	"github.com/bonded-dev/bonded/internal/push"
 	"github.com/bonded-dev/bonded/internal/repo"
 )
@@ -60,6 +61,8 @@ var table = []row{
 	{push.ErrBlobUnknown, http.StatusNotFound, manifestBlobUnknown, ""},
 	{push.ErrTooLarge, http.StatusRequestEntityTooLarge, sizeInvalid, ""},
 	{push.ErrRefused, http.StatusForbidden, denied, ""},
+	{push.ErrTooMany, http.StatusTooManyRequests, tooManyRequests, ""},
+	{promote.ErrInUse, http.StatusMethodNotAllowed, unsupported, "delete the manifests first"},
 	{push.ErrBusy, http.StatusTooManyRequests, tooManyRequests, "wait for the other request to end, then ask for the upload's status"},
 	{blob.ErrUploadUnknown, http.StatusNotFound, blobUploadUnknown, "start a new upload"},
 	{blob.ErrOffset, http.StatusRequestedRangeNotSatisfiable, blobUploadInvalid, "ask for the upload's status with GET and go on from there"},
@@ -71,7 +74,8 @@ var table = []row{
 	{errNoEndpoint, http.StatusNotFound, unsupported, ""},
 	{errNumber, http.StatusBadRequest, unsupported, ""},
 	{errTooManyTags, http.StatusRequestURITooLong, unsupported, "send several requests"},
-	{errParameter, http.StatusBadRequest, digestInvalid, ""},
+	{errNoDigest, http.StatusBadRequest, digestInvalid, "close the upload with PUT LOCATION?digest=sha256:…"},
+	{errTagTwice, http.StatusBadRequest, manifestInvalid, "push by digest to set several tags"},
 	{errQuery, http.StatusBadRequest, unsupported, ""},
 	{authz.ErrNotPermitted, http.StatusForbidden, denied, ""},
 	{authz.ErrUnauthenticated, http.StatusUnauthorized, unauthorized, ""},

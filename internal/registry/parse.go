@@ -74,7 +74,8 @@ var (
 	errNoEndpoint  = errors.New("no endpoint of the OCI distribution specification")
 	errNumber      = errors.New("not a valid page size")
 	errTooManyTags = errors.New("too many tags in one request")
-	errParameter   = errors.New("parameter missing or misplaced")
+	errNoDigest    = errors.New("the digest parameter is missing")
+	errTagTwice    = errors.New("tag parameters go with a digest")
 	errQuery       = errors.New("not a valid query")
 )
 
@@ -261,7 +262,7 @@ func (req *Request) query(raw string) error {
 // complete reports what is missing.
 func (req *Request) complete() error {
 	if req.Op == UploadFinish && req.Digest.IsZero() {
-		return fmt.Errorf("%w: digest; close the upload with PUT …?digest=sha256:…", errParameter)
+		return errNoDigest
 	}
 	return nil
 }
@@ -299,7 +300,7 @@ func (req *Request) tagQuery(tags []string) error {
 	case len(tags) == 0:
 		return nil
 	case req.Tag != "":
-		return fmt.Errorf("%w: tag parameters go with a digest, this path names tag %s", errParameter, req.Tag)
+		return fmt.Errorf("%w; this path names tag %s", errTagTwice, req.Tag)
 	case len(tags) > maxTags:
 		return fmt.Errorf("%w: %d, at most %d", errTooManyTags, len(tags), maxTags)
 	}

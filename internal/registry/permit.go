@@ -18,8 +18,12 @@ type loginError struct {
 }
 
 func (e *loginError) Error() string {
-	if e.cause != nil {
-		return "the token does not cover this: " + e.cause.Error()
+	var refusal *authz.Refusal
+	switch {
+	case errors.As(e.cause, &refusal) && refusal.Repository.IsZero():
+		return "this token was not issued for listing repositories; get another from the token endpoint"
+	case errors.As(e.cause, &refusal):
+		return fmt.Sprintf("this token was not issued for %s in %s; get another from the token endpoint", refusal.Verb, refusal.Repository)
 	}
 	return "authentication required; log in first: bonded login, or docker login"
 }

@@ -43,12 +43,18 @@ func missing(r oci.Repository, d oci.Digest, code Code) error {
 
 // standing tells who may read a placement what is not final about it.
 func standing(h http.Header, at *repo.Placement) {
+	if at.State == repo.Attached || at.State == repo.Admitted && at.StayUntil.IsZero() {
+		return
+	}
+	name := at.Repository.String() + "@" + at.Digest.Short()
 	switch {
 	case at.State == repo.Held:
-		warn(h, at.Repository.String()+"@"+at.Digest.Short()+" is held in the intake: nobody else can pull it before its decision")
-	case at.State == repo.Denied:
+		warn(h, name+" is held in the intake: whoever may only pull gets it after its decision")
+	case at.State == repo.Admitted:
+		warn(h, name+" stays until "+at.StayUntil.UTC().Format("2006-01-02 15:04 UTC")+" and is withdrawn then; see: bonded why "+at.Digest.String())
+	case at.Sentence != "":
 		warn(h, at.Sentence)
-	case !at.StayUntil.IsZero():
-		warn(h, at.Repository.String()+"@"+at.Digest.Short()+" stays until "+at.StayUntil.UTC().Format("2006-01-02 15:04 UTC")+" and is withdrawn then; see: bonded why "+at.Digest.String())
+	default:
+		warn(h, name+" was "+string(at.State)+"; see: bonded why "+at.Digest.String())
 	}
 }

@@ -32,14 +32,14 @@ type Authenticator interface {
 // Remover takes away. acts are those of delete and withdraw that the caller
 // may do in r, at least one: removing what stands in a gated zone needs the
 // latter, anything else the former. What v may not see is not there. Errors
-// match repo.ErrNotFound, repo.ErrConflict, authz.ErrNotPermitted, push.ErrRefused.
+// match repo.ErrNotFound, repo.ErrConflict, authz.ErrNotPermitted.
 type Remover interface {
 	// DeleteManifest removes the placement of d, and the tags that point at it.
 	DeleteManifest(ctx context.Context, acts []authz.Act, v repo.Viewer, r oci.Repository, d oci.Digest) error
 	// DeleteTag removes the tag, in force or pending, and leaves the manifest.
 	DeleteTag(ctx context.Context, acts []authz.Act, v repo.Viewer, r oci.Repository, tag string) error
-	// DeleteBlob ends the leases of d. One that a manifest names stays
-	// readable through that: push.ErrRefused.
+	// DeleteBlob ends the leases of d. One that a manifest of r names is
+	// promote.ErrInUse.
 	DeleteBlob(ctx context.Context, acts []authz.Act, v repo.Viewer, r oci.Repository, d oci.Digest) error
 }
 

@@ -9,6 +9,8 @@ case ${1:-run} in
 build) ;;
 run)
 	shift || true
+	# Its cache remembers paths: each tree has one of its own, or exclusions by path miss.
+	export GOLANGCI_LINT_CACHE=${GOLANGCI_LINT_CACHE:-$PWD/.cache/golangci-lint}
 	exec "$TOOL" run "$@"
 	;;
 *) die "build or run" ;;

@@ -60,6 +60,10 @@ type Placement struct {
 	// Sentence is the one-line text of that decision where it refuses, as every
 	// face shows it.
 	Sentence string
+	// Hidden is set by Lookup on evidence that its viewer may not see: that of a
+	// subject which stands in the repository and which it may not see, or, where
+	// the subject does not, that of others. It is not stored.
+	Hidden bool
 	// Version grows with each change of this row, for compare-and-swap.
 	Version int64
 }
@@ -158,8 +162,10 @@ type BlobAccess struct {
 // evidence can still be attached, and nothing can run.
 func (v Viewer) Visible(p *Placement) bool {
 	switch p.State {
-	case Admitted, Attached:
+	case Admitted:
 		return true
+	case Attached:
+		return !p.Hidden
 	case Held, Denied:
 		return v.Quarantine || v.Principal != "" && v.Principal == p.BroughtBy
 	case Withdrawn:

@@ -8,8 +8,13 @@ package job
 
 import (
 	"context"
+	"errors"
 	"time"
 )
+
+// ErrLost is returned to a claimant whose lease has ended: another may have
+// the job now, so it must not be done any further.
+var ErrLost = errors.New("the lease of the job has ended")
 
 // Job is one piece of work.
 type Job struct {
@@ -17,7 +22,8 @@ type Job struct {
 	Kind    string // bounded set; a metric label
 	Key     string // what to work on, unique per kind while queued
 	RunAt   time.Time
-	Attempt int // 1 for the first run
+	Attempt int   // 1 for the first run
+	Claim   int64 // tells this claim of the job from others
 	Error   string
 }
 
@@ -28,11 +34,14 @@ type Enqueuer interface {
 	Enqueue(ctx context.Context, kind, key string, runAt time.Time) error
 }
 
-// Queue is what workers use. All methods are transactions of their own.
+// Queue is what workers use. All methods are transactions of their own. Those
+// that take a claimed Job return ErrLost once another has claimed it.
 type Queue interface {
 	// Claim takes up to limit due jobs of those kinds, oldest first, and keeps
 	// them from others until the lease ends.
 	Claim(ctx context.Context, kinds []string, limit int, lease time.Duration) ([]Job, error)
+	// Renew lets the lease end that long from now.
+	Renew(ctx context.Context, j Job, lease time.Duration) error
 	// Finish removes a job that was done; if it was asked for again meanwhile it
 	// stays queued.
 	Finish(ctx context.Context, j Job) error

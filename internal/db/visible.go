@@ -1,0 +1,51 @@
+package db
+
+import "github.com/bonded-dev/bonded/internal/repo"
+
+// Conditions on the placement p that say what a viewer may see. Each takes its
+// parameters in the order that its function returns them.
+
+// visible is Viewer.Visible in SQL, for placements of all states. Evidence is
+// visible where its subject is; where the subject is not in the repository, to
+// who brought it. The subject can be evidence itself, so the chain is followed
+// to the first placement that is none, or whose subject is not here.
+func visible(v repo.Viewer) (string, []any) {
+	if v.Quarantine {
+		return `p.state <> 'removed'`, nil
+	}
+	return `(p.state = 'admitted'
+		OR (p.state IN ('held', 'denied') AND p.brought_by = ?)
+		OR (p.state = 'attached' AND ` + chain + ` = 1))`, []any{v.Principal, v.Principal}
+}
+
+// readable is visible for the blobs of a placement: those of a denied one stay
+// closed to who brought it.
+func readable(v repo.Viewer) (string, []any) {
+	if v.Quarantine {
+		return `p.state <> 'removed'`, nil
+	}
+	return `(p.state = 'admitted'
+		OR (p.state = 'held' AND p.brought_by = ?)
+		OR (p.state = 'attached' AND ` + chain + ` = 1))`, []any{v.Principal, v.Principal}
+}
+
+// chain is 1 where the viewer, its one parameter, may see the evidence p.
+// Chains longer than the limit are not visible.
+const chain = `(
+	WITH RECURSIVE up (state, brought_by, subject, depth) AS (
+		SELECT p.state, p.brought_by, (SELECT pm.subject FROM manifest pm WHERE pm.id = p.manifest_id), 0
+		UNION ALL
+		SELECT s.state, s.brought_by, sm.subject, up.depth + 1
+		FROM up
+		CROSS JOIN placement s
+		CROSS JOIN manifest sm
+		WHERE up.state = 'attached' AND up.depth < 8
+			AND s.repository_id = p.repository_id AND s.digest = up.subject AND s.state <> 'removed'
+			AND sm.id = s.manifest_id
+	)
+	SELECT CASE
+		WHEN up.depth = 8 THEN 0
+		WHEN up.state = 'admitted' THEN 1
+		WHEN up.state IN ('held', 'denied', 'attached') AND up.brought_by = ? THEN 1
+		ELSE 0 END
+	FROM up ORDER BY up.depth DESC LIMIT 1)`

@@ -131,6 +131,9 @@ type Principal struct {
 	Claims  map[string]string `json:"claims,omitempty"` // what the issuer says beyond that
 	At      time.Time         `json:"at,omitzero"`      // when it authenticated
 	Grants  []Grant           `json:"grants,omitempty"`
+	// Within narrows the grants to what a long-lived token was made for: a verb
+	// must be given by both. nil means all of them.
+	Within []Grant `json:"within,omitempty"`
 	// Scope narrows the grants to what a token was issued for; nil means all of them.
 	Scope []Scope `json:"scope,omitempty"`
 }
@@ -212,12 +215,49 @@ func Check(p Principal, v Verb, repo oci.Repository, open Open) (Act, error) {
 }
 
 func (p Principal) granted(v Verb, repo oci.Repository) bool {
-	for _, g := range p.Grants {
+	return anyGives(p.Grants, v, repo) && (p.Within == nil || anyGives(p.Within, v, repo))
+}
+
+func anyGives(grants []Grant, v Verb, repo oci.Repository) bool {
+	for _, g := range grants {
 		if g.covers(repo) && slices.Contains(roles[g.Role], v) {
 			return true
 		}
 	}
 	return false
+}
+
+// Inside reports whether all that g gives is given by one of grants. It may
+// say no where several of them together give it.
+func (g Grant) Inside(grants []Grant) bool {
+	return slices.ContainsFunc(grants, func(o Grant) bool {
+		for _, v := range roles[g.Role] {
+			if !slices.Contains(roles[o.Role], v) {
+				return false
+			}
+		}
+		return patternInside(strings.Split(g.Pattern, "/"), strings.Split(o.Pattern, "/"))
+	})
+}
+
+// patternInside compares segment by segment: "**" holds all that has at least
+// one more segment, "*" one segment, and a segment with a star in it only
+// itself.
+func patternInside(in, out []string) bool {
+	for i, o := range out {
+		if o == "**" {
+			return i < len(in)
+		}
+		if i >= len(in) || in[i] == "**" {
+			return false
+		}
+		if o != in[i] && o != "*" {
+			if ok, err := path.Match(o, in[i]); err != nil || !ok || strings.Contains(in[i], "*") {
+				return false
+			}
+		}
+	}
+	return len(in) == len(out)
 }
 
 func (p Principal) inScope(v Verb, repo oci.Repository) bool {

@@ -1,9 +1,10 @@
 // Package feed loads advisories: from a folder or an https address in the
 // layout in which osv.dev publishes them, into the stores of package vuln.
 //
-// One source is a number of feeds, one per ecosystem: the folder NAME/all.zip
-// holds a file ID.json per record, and ecosystems.txt names the folders. A
-// folder of loose ID.json files is one feed.
+// One source is a number of feeds, one per ecosystem: the archive NAME/all.zip
+// holds a file ID.json per record, and ecosystems.txt names the folders. On
+// disk the records may lie in NAME as they are, without an archive; and a
+// folder of loose ID.json files, without ecosystems, is one feed.
 //
 // A load reads each feed as a stream, compares the digest of every record with
 // what is in force, parses what is new, and stages the difference in small

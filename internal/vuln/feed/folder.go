@@ -45,8 +45,8 @@ type local struct {
 	root string
 }
 
-// feeds returns the folders with an archive in them. The list that osv.dev
-// publishes is not asked: a copy may hold some of them only.
+// feeds returns the folders with an archive or with records in them. The list
+// that osv.dev publishes is not asked: a copy may hold some of them only.
 func (l *local) feeds(ctx context.Context) ([]string, error) {
 	entries, err := os.ReadDir(l.root)
 	if err != nil {
@@ -62,7 +62,7 @@ func (l *local) feeds(ctx context.Context) ([]string, error) {
 			loose = true
 			continue
 		}
-		if info, err := os.Stat(filepath.Join(l.root, e.Name(), archiveName)); err == nil && info.Mode().IsRegular() {
+		if dir := filepath.Join(l.root, e.Name()); hasArchive(dir) || hasRecords(dir) {
 			folders = append(folders, e.Name())
 		}
 	}
@@ -73,7 +73,32 @@ func (l *local) feeds(ctx context.Context) ([]string, error) {
 	case loose:
 		return []string{""}, nil
 	}
-	return nil, fmt.Errorf("folder %s holds neither ECOSYSTEM/%s nor ID.json files", l.root, archiveName)
+	return nil, fmt.Errorf("folder %s holds no ECOSYSTEM/%s, no ECOSYSTEM/ID.json and no ID.json", l.root, archiveName)
+}
+
+func hasArchive(dir string) bool {
+	info, err := os.Stat(filepath.Join(dir, archiveName))
+	return err == nil && info.Mode().IsRegular()
+}
+
+func hasRecords(dir string) bool {
+	names, err := recordNames(dir)
+	return err == nil && len(names) > 0
+}
+
+// recordNames returns the names of the record files of a folder, sorted.
+func recordNames(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("reading the folder of advisories: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".json") {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
 }
 
 // usable returns the names that can be those of ecosystems, sorted, without
@@ -99,10 +124,12 @@ func unprintable(c rune) bool { return c < ' ' || c > '~' || c == '/' || c == '\
 // open returns the archive, or the loose files. The validator of an archive in
 // a folder is its digest: a copy may carry the time of another.
 func (l *local) open(ctx context.Context, folder string, state *vuln.FeedState) (documents, error) {
-	if folder == "" {
-		return openLoose(l.root)
+	dir := filepath.Join(l.root, folder)
+	if folder == "" || !hasArchive(dir) {
+		names, err := recordNames(dir)
+		return &loose{root: dir, names: names}, err
 	}
-	f, err := os.Open(filepath.Join(l.root, folder, archiveName))
+	f, err := os.Open(filepath.Join(dir, archiveName))
 	if err != nil {
 		return nil, fmt.Errorf("opening the archive: %w", err)
 	}
@@ -170,20 +197,6 @@ func (m *meter) Read(p []byte) (int, error) {
 type loose struct {
 	root  string
 	names []string
-}
-
-func openLoose(root string) (documents, error) {
-	entries, err := os.ReadDir(root)
-	if err != nil {
-		return nil, fmt.Errorf("reading the folder of advisories: %w", err)
-	}
-	l := &loose{root: root}
-	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".json") {
-			l.names = append(l.names, e.Name())
-		}
-	}
-	return l, nil
 }
 
 func (l *loose) count() int { return len(l.names) }

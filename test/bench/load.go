@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -22,18 +23,53 @@ type image struct {
 
 const manifestType = "application/vnd.oci.image.manifest.v1+json"
 
-// randomImage makes an image of incompressible layers; the same seed gives the
-// same image.
+// randomImage makes an image whose layers are tars of one incompressible file
+// each; the same seed gives the same image.
 func randomImage(seed uint64, layers, bytesEach int) (image, error) {
 	src := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16), 1})
-	img := image{blobs: [][]byte{[]byte(`{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}`)}}
-	for range layers {
-		layer := make([]byte, bytesEach)
-		if _, err := src.Read(layer); err != nil {
-			return image{}, fmt.Errorf("making a layer: %w", err)
+	var config struct {
+		Architecture string `json:"architecture"`
+		OS           string `json:"os"`
+		RootFS       struct {
+			Type    string   `json:"type"`
+			DiffIDs []string `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	config.Architecture, config.OS, config.RootFS.Type = "amd64", "linux", "layers"
+	img := image{blobs: [][]byte{nil}}
+	for i := range layers {
+		layer, err := randomLayer(src, fmt.Sprintf("opt/%d", i), bytesEach)
+		if err != nil {
+			return image{}, fmt.Errorf("making layer %d: %w", i, err)
 		}
 		img.blobs = append(img.blobs, layer)
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, digest(layer))
 	}
+	var err error
+	if img.blobs[0], err = json.Marshal(config); err != nil {
+		return image{}, fmt.Errorf("writing the configuration: %w", err)
+	}
+	img.manifest, err = manifestOf(img.blobs)
+	return img, err
+}
+
+func randomLayer(src io.Reader, name string, size int) ([]byte, error) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(size)}); err != nil {
+		return nil, err
+	}
+	if _, err := io.CopyN(w, src, int64(size)); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// manifestOf names the blobs, the first as configuration.
+func manifestOf(blobs [][]byte) ([]byte, error) {
 	type descriptor struct {
 		MediaType string `json:"mediaType"`
 		Digest    string `json:"digest"`
@@ -45,7 +81,7 @@ func randomImage(seed uint64, layers, bytesEach int) (image, error) {
 		Config        descriptor   `json:"config"`
 		Layers        []descriptor `json:"layers"`
 	}{SchemaVersion: 2, MediaType: manifestType}
-	for i, blob := range img.blobs {
+	for i, blob := range blobs {
 		d := descriptor{MediaType: "application/vnd.oci.image.layer.v1.tar", Digest: digest(blob), Size: len(blob)}
 		if i == 0 {
 			d.MediaType = "application/vnd.oci.image.config.v1+json"
@@ -56,10 +92,9 @@ func randomImage(seed uint64, layers, bytesEach int) (image, error) {
 	}
 	text, err := json.Marshal(m)
 	if err != nil {
-		return image{}, fmt.Errorf("writing the manifest: %w", err)
+		return nil, fmt.Errorf("writing the manifest: %w", err)
 	}
-	img.manifest = text
-	return img, nil
+	return text, nil
 }
 
 func digest(b []byte) string { return oci.FromBytes(b).String() }

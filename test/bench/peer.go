@@ -43,7 +43,7 @@ func distribution(ctx context.Context, b *bench) (*registry, error) {
 				"tls":  map[string]any{"certificate": k.cert, "key": k.key},
 			},
 			"auth": map[string]any{"token": map[string]any{
-				"realm": "https://127.0.0.1/token", "service": tokenService, "issuer": tokenIssuer,
+				"realm": realm(port), "service": tokenService, "issuer": tokenIssuer,
 				"rootcertbundle": k.cert, "signingalgorithms": []string{"ES256"},
 			}},
 		}, []string{"serve"}
@@ -61,13 +61,17 @@ func zot(ctx context.Context, b *bench) (*registry, error) {
 				"address": "127.0.0.1", "port": strconv.Itoa(port),
 				"tls": map[string]any{"cert": k.cert, "key": k.key},
 				"auth": map[string]any{"bearer": map[string]any{
-					"realm": "https://127.0.0.1/token", "service": tokenService, "cert": k.cert,
+					"realm": realm(port), "service": tokenService, "cert": k.cert,
 				}},
 			},
 			"log": map[string]any{"level": "error"},
 		}, []string{"serve"}
 	})
 }
+
+// realm is where a peer sends clients for tokens. Nobody is there, the load
+// brings its own; clients insist on an address of the registry itself.
+func realm(port int) string { return "https://127.0.0.1:" + strconv.Itoa(port) + "/token" }
 
 // peer starts the program that the variable names, with a configuration that
 // is made for its folder and port and handed over as last argument.

@@ -1,6 +1,8 @@
 # The versions of programs that the tests bring, in one place: what is listed here was built and used.
 # Sourced by the scripts beside it. Module versions carry their v; a variable of the environment wins.
 
+# Debian 12 brings these, through podman.sh and docker.sh: skopeo 1.9.3, podman 4.3.1, buildah 1.28.2, Docker 20.10.24.
+
 # clients.sh
 CRANE_VERSION=${CRANE_VERSION:-v0.22.1}
 ORAS_VERSION=${ORAS_VERSION:-v1.3.1}

@@ -1,0 +1,322 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/interpreter"
+
+	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/oci"
+)
+
+// evaluation is one judgement under way.
+type evaluation struct {
+	gate   *Gate
+	clause Clause
+	view   *view
+	vars   *activation
+	// validUntil is the earliest moment, of those found so far, at which time
+	// alone may change an outcome; zero when there is none.
+	validUntil time.Time
+}
+
+// Evaluate judges one placement by one clause. The error is never about the
+// placement: it matches the context's when that ended, and otherwise says what
+// is missing from in. Whatever cannot be told about the placement is in the
+// decision, as a rule that cannot tell.
+func (g *Gate) Evaluate(ctx context.Context, c Clause, in *Input) (api.Decision, error) {
+	if err := checkInput(c, in); err != nil {
+		return api.Decision{}, fmt.Errorf("judging %s@%s by gate %s: %w", in.Repository, in.Digest, g.name, err)
+	}
+	v := newView(in.canonical())
+	e := &evaluation{gate: g, clause: c, view: v, vars: newActivation(v, variableTable)}
+	d := api.Decision{
+		Repository: v.Repository.String(), Digest: v.Digest.String(), Zone: v.Zone, Clause: string(c),
+		DecidedAt: v.Now, Inputs: e.inputs(), Reasons: []api.Reason{},
+	}
+	reasons, err := e.reasons(ctx)
+	if err != nil {
+		return api.Decision{}, fmt.Errorf("judging %s@%s by gate %s: %w", in.Repository, in.Digest, g.name, err)
+	}
+	d.Reasons = append(d.Reasons, reasons...)
+	d.Outcome = combine(d.Reasons)
+	if d.StayUntil = stayUntil(d.Reasons); d.StayUntil.After(v.Now) {
+		e.changesAt(d.StayUntil)
+	}
+	d.ValidUntil = e.validUntil
+	return d, nil
+}
+
+// variableTable is variables by name.
+var variableTable = func() map[string]variable {
+	m := make(map[string]variable, len(variables))
+	for _, v := range variables {
+		m[v.name] = v
+	}
+	return m
+}()
+
+func checkInput(c Clause, in *Input) error {
+	switch {
+	case c != Enter && c != Stay:
+		return fmt.Errorf("no clause %q", c)
+	case in.Now.IsZero():
+		return errors.New("the input has no time")
+	case in.Manifest == nil:
+		return errors.New("the input has no manifest")
+	case in.Repository.IsZero() || in.Digest.IsZero() || in.Zone == "":
+		return errors.New("the input names no placement")
+	case in.Image != nil && !in.Image.Manifest.IsZero() && in.Image.Manifest != in.Digest:
+		return fmt.Errorf("the inventory is that of %s", in.Image.Manifest)
+	}
+	return nil
+}
+
+// combine: a deny beats all, cannot-tell beats allow.
+func combine(reasons []api.Reason) api.Outcome {
+	worst := api.Allow
+	for _, r := range reasons {
+		switch {
+		case r.Outcome == api.Deny:
+			return api.Deny
+		case r.Outcome != api.Allow:
+			worst = api.CannotTell
+		}
+	}
+	return worst
+}
+
+// reasons asks the built-in rules, then those of the clause.
+func (e *evaluation) reasons(ctx context.Context) ([]api.Reason, error) {
+	if !e.gate.Accepts(e.view.Kind) {
+		return []api.Reason{e.kindRefused()}, nil
+	}
+	var reasons []api.Reason
+	switch e.view.Kind {
+	case oci.KindImage:
+		reasons = append(reasons, e.layersMatch())
+	case oci.KindIndex:
+		reasons = append(reasons, e.platforms())
+	}
+	rules := e.gate.rules(e.clause)
+	for i := range rules {
+		r := &rules[i]
+		if !slices.Contains(r.kinds, e.view.Kind) {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		reason, err := e.judge(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		reasons = append(reasons, reason)
+	}
+	return reasons, nil
+}
+
+// judge asks one rule. What forbid finds is proof and denies; otherwise
+// unknown says whether the rest can be trusted. The error is the context's.
+func (e *evaluation) judge(ctx context.Context, r *rule) (api.Reason, error) {
+	e.noteTiming(r)
+	found, fault, err := e.list(ctx, r.forbid)
+	if err != nil {
+		return api.Reason{}, err
+	}
+	if len(found) > 0 {
+		return e.denied(r, found), nil
+	}
+	open, openFault, err := e.doubt(ctx, r.unknown)
+	if err != nil {
+		return api.Reason{}, err
+	}
+	if fault = firstFault(fault, openFault); fault != nil {
+		return r.failed(fault), nil
+	}
+	if open != nil {
+		return r.unclearWith(open), nil
+	}
+	holds, fault, err := e.truth(ctx, r.require)
+	switch {
+	case err != nil:
+		return api.Reason{}, err
+	case fault != nil:
+		return r.failed(fault), nil
+	case !holds:
+		return e.denied(r, nil), nil
+	}
+	return api.Reason{Rule: r.name, Outcome: api.Allow, Says: r.says}, nil
+}
+
+// noteTiming keeps until when the rule's expressions cannot change by time.
+func (e *evaluation) noteTiming(r *rule) {
+	for _, x := range []*expression{r.require, r.forbid, r.unknown} {
+		if x == nil {
+			continue
+		}
+		e.changesAt(x.changes.next(e.view))
+		if x.changes.unknown {
+			e.changesAt(e.view.Now.Add(r.recheck))
+		}
+	}
+}
+
+func (e *evaluation) changesAt(t time.Time) { e.validUntil = earliest(e.validUntil, t) }
+
+// evalFault is why an expression gave no value: a fault of the rule on this
+// input, never of the context.
+type evalFault struct {
+	expression *expression
+	text       string
+}
+
+func firstFault(a, b *evalFault) *evalFault {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// value asks an expression. The error is the context's.
+func (e *evaluation) value(ctx context.Context, x *expression) (ref.Val, *evalFault, error) {
+	v, _, err := x.program.ContextEval(ctx, e.vars)
+	if err == nil {
+		return v, nil, nil
+	}
+	if ctxErr := ctx.Err(); ctxErr != nil {
+		return nil, nil, ctxErr
+	}
+	var cancelled interpreter.EvalCancelledError
+	if errors.As(err, &cancelled) && cancelled.Cause == interpreter.CostLimitExceeded {
+		return nil, &evalFault{x, fmt.Sprintf("it costs more than %d units on this artifact", MaxCost)}, nil
+	}
+	return nil, &evalFault{x, cut(Printable(err.Error()), maxBriefText)}, nil
+}
+
+// truth asks a bool expression; a missing one is true.
+func (e *evaluation) truth(ctx context.Context, x *expression) (bool, *evalFault, error) {
+	if x == nil {
+		return true, nil, nil
+	}
+	v, fault, err := e.value(ctx, x)
+	return v == types.True, fault, err
+}
+
+// list asks a list expression; a missing one is empty.
+func (e *evaluation) list(ctx context.Context, x *expression) ([]item, *evalFault, error) {
+	if x == nil {
+		return nil, nil, nil
+	}
+	v, fault, err := e.value(ctx, x)
+	if fault != nil || err != nil {
+		return nil, fault, err
+	}
+	items, listErr := e.view.items(v)
+	if listErr != nil {
+		return nil, &evalFault{x, listErr.Error()}, nil
+	}
+	return items, nil, nil
+}
+
+// doubt asks unknown, a bool or a list: nil when there is no doubt, empty when
+// there is one without facts.
+func (e *evaluation) doubt(ctx context.Context, x *expression) ([]item, *evalFault, error) {
+	if x == nil {
+		return nil, nil, nil
+	}
+	if x.typ.Kind() == types.ListKind {
+		items, fault, err := e.list(ctx, x)
+		if len(items) == 0 {
+			items = nil
+		}
+		return items, fault, err
+	}
+	open, fault, err := e.truth(ctx, x)
+	if fault != nil || err != nil || !open {
+		return nil, fault, err
+	}
+	return []item{}, nil, nil
+}
+
+// denied makes the reason of a rule that denies, for what it found.
+func (e *evaluation) denied(r *rule, found []item) api.Reason {
+	reason := api.Reason{Rule: r.name, Outcome: api.Deny, Says: r.denied, Remedy: r.remedy}
+	if e.clause == Stay {
+		e.setStay(&reason, r, found)
+	}
+	if len(found) > 0 {
+		reason.Remedy = fill(r.remedy, found[0].fact)
+	}
+	if reason.Says == "" && len(found) == 0 {
+		reason.Says = "it is not so that " + r.says
+	}
+	addFacts(&reason, found)
+	return reason
+}
+
+// unclearWith makes the reason of a rule that cannot tell, because of open.
+func (r *rule) unclearWith(open []item) api.Reason {
+	reason := api.Reason{Rule: r.name, Outcome: api.CannotTell, Says: r.unclear}
+	if reason.Says == "" {
+		reason.Says = "cannot tell whether " + r.says
+	}
+	if len(placeholderForm.FindAllString(r.remedy, -1)) == 0 {
+		reason.Remedy = r.remedy
+	}
+	addFacts(&reason, open)
+	return reason
+}
+
+// failed makes the reason of a rule that could not be evaluated.
+func (r *rule) failed(f *evalFault) api.Reason {
+	return api.Reason{
+		Rule: r.name, Outcome: api.CannotTell,
+		Says: fmt.Sprintf("cannot tell whether %s: %s (line %d of the gate) has no value: %s", r.says, f.expression.key, f.expression.line, f.text),
+	}
+}
+
+// addFacts lists the items in the reason, and says the worst of them.
+func addFacts(reason *api.Reason, items []item) {
+	if len(items) == 0 {
+		return
+	}
+	if reason.Says != "" {
+		reason.Says += ": "
+	}
+	reason.Says += summary(items)
+	for i, it := range items {
+		if i == maxFacts {
+			reason.More = len(items) - maxFacts
+			break
+		}
+		reason.Facts = append(reason.Facts, it.fact)
+	}
+}
+
+// inputs names everything that the decision looks at.
+func (e *evaluation) inputs() api.Inputs {
+	in := e.view.Input
+	names := api.Inputs{
+		Gate: e.gate.digest.String(), Snapshot: in.Snapshot.Digest.String(), Inventory: in.InventoryDigest.String(),
+		ExtractorSet: in.ExtractorSet, BroughtBy: in.BroughtBy, Engine: in.Engine, AdmittedAt: in.AdmittedAt,
+	}
+	for _, d := range in.Evidence {
+		names.Evidence = append(names.Evidence, d.String())
+	}
+	for i := range in.Children {
+		if c := &in.Children[i]; c.Present && !c.isEvidence() {
+			names.Children = append(names.Children, c.Digest.String())
+		}
+	}
+	if e.clause == Stay && len(in.Promised) > 0 {
+		names.Promised = in.Promised
+	}
+	return names
+}

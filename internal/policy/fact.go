@@ -1,0 +1,241 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
+
+	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/evidence"
+	"github.com/bonded-dev/bonded/internal/inventory"
+	"github.com/bonded-dev/bonded/internal/oci"
+)
+
+// Limits of what a decision carries of foreign text.
+const (
+	maxFacts     = 20  // per reason
+	maxFactText  = 300 // bytes per field
+	maxBriefText = 200 // bytes per field of a sentence
+)
+
+// maliciousText begins the text of a fact about a package that was published to
+// do harm.
+const maliciousText = "malicious package"
+
+// item is one element of a list that a rule gave.
+type item struct {
+	fact    api.Fact
+	finding *evidence.Finding // nil when it is something else
+}
+
+// isFactList reports whether lists of the type can be listed as facts.
+func isFactList(t *types.Type) bool {
+	if t.Kind() != types.ListKind {
+		return false
+	}
+	of := t.Parameters()[0]
+	return of.Kind() == types.StringKind || slices.Contains(factObjects, of)
+}
+
+// factObjects are the object types that make a fact each.
+var factObjects = []*types.Type{findingType.typ, packageType.typ, uncheckedType.typ, layerType.typ, gapType.typ, childType.typ}
+
+// factTypes names what may be in a list of facts, for errors.
+func factTypes() string {
+	var names []string
+	for _, t := range factObjects {
+		names = append(names, t.TypeName())
+	}
+	return strings.Join(names, ", ") + " or string"
+}
+
+// items reads a list that a rule gave, worst severity first and otherwise in
+// its order.
+func (v *view) items(list ref.Val) ([]item, error) {
+	l, ok := list.(traits.Lister)
+	if !ok {
+		return nil, fmt.Errorf("gives %s, not a list", list.Type().TypeName())
+	}
+	var items []item
+	for it := l.Iterator(); it.HasNext() == types.True; {
+		i, err := v.item(it.Next())
+		if err != nil {
+			return nil, err
+		}
+		i.fact = clipFact(i.fact)
+		items = append(items, i)
+	}
+	slices.SortStableFunc(items, func(a, b item) int { return cmp.Compare(b.rank(), a.rank()) })
+	return items, nil
+}
+
+func (i *item) rank() int {
+	if i.finding == nil {
+		return -1
+	}
+	return i.finding.Severity.Rank()
+}
+
+func (v *view) item(e ref.Val) (item, error) {
+	if s, ok := e.(types.String); ok {
+		return item{fact: api.Fact{ID: string(s)}}, nil
+	}
+	o, _ := e.(object)
+	switch n := o.native.(type) {
+	case *evidence.Finding:
+		return item{v.findingFact(n), n}, nil
+	case *inventory.Located:
+		return item{fact: api.Fact{ID: n.PURL, Package: n.Name, Version: n.Version, Where: v.where(n.Layer, n.Path)}}, nil
+	case *Unchecked:
+		return item{fact: api.Fact{ID: n.Package.PURL, Package: n.Package.Name, Version: n.Package.Version, Where: v.where(n.Package.Layer, n.Package.Path), Text: n.Reason}}, nil
+	case *layerView:
+		return item{fact: v.layerFact(n)}, nil
+	case *gapView:
+		return item{fact: api.Fact{ID: cmp.Or(n.Path, n.layer.descriptor.Digest.String()), Where: v.where(n.layer.index, ""), Text: n.Reason}}, nil
+	case *Child:
+		return item{fact: api.Fact{ID: n.Digest.String(), Where: n.platform(), Text: n.outcome()}}, nil
+	}
+	return item{}, fmt.Errorf("gives a list of %s", e.Type().TypeName())
+}
+
+func (v *view) findingFact(f *evidence.Finding) api.Fact {
+	text := f.Summary
+	if f.Malicious {
+		text = strings.TrimSuffix(maliciousText+": "+text, ": ")
+	}
+	return api.Fact{
+		ID: f.CVE(), Severity: string(cmp.Or(f.Severity, evidence.Unknown)), Package: f.Package, Version: f.Version,
+		Fixed: f.Fixed, Where: v.where(f.Layer, f.Path), Text: text,
+	}
+}
+
+func (v *view) layerFact(l *layerView) api.Fact {
+	text := map[inventory.CoverageState]string{
+		inventory.CoverageFull: "", inventory.CoveragePartial: "analysed in part",
+		inventory.CoverageAmbiguous: "ambiguous", inventory.CoverageNone: "not analysed",
+	}[l.Coverage.State]
+	if gaps := l.Coverage.Gaps; len(gaps) > 0 {
+		text = strings.TrimPrefix(text+": "+gaps[0].Reason, ": ")
+		if gaps[0].Path != "" {
+			text += " (" + gaps[0].Path + ")"
+		}
+	}
+	return api.Fact{ID: l.descriptor.Digest.String(), Where: v.where(l.index, ""), Text: text}
+}
+
+// where says "layer 1 of 7, var/lib/dpkg/status".
+func (v *view) where(layer int, path string) string {
+	w := fmt.Sprintf("layer %d of %d", layer+1, len(v.layers))
+	if path != "" {
+		w += ", " + path
+	}
+	return w
+}
+
+// clipFact cuts each field to maxFactText.
+func clipFact(f api.Fact) api.Fact {
+	for _, s := range []*string{&f.ID, &f.Severity, &f.Package, &f.Version, &f.Fixed, &f.Where, &f.Text} {
+		*s = cut(*s, maxFactText)
+	}
+	return f
+}
+
+// cut shortens s to at most max bytes of valid UTF-8, marking what it leaves
+// out.
+func cut(s string, max int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= max {
+		return s
+	}
+	end := max - len("…")
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "…"
+}
+
+// Printable returns s with control and formatting characters replaced, so that
+// foreign text cannot move the cursor, colour a terminal, or read backwards.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t' || r == '\r':
+			return ' '
+		case unicode.Is(unicode.C, r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r):
+			return '\uFFFD'
+		}
+		return r
+	}, s)
+}
+
+// Brief says a fact in a few words: "CVE-2026-31337 in openssl 3.0.11 (fixed
+// in 3.0.15)".
+func Brief(f api.Fact) string {
+	f = clipFact(f)
+	subject := f.ID
+	if d, err := oci.ParseDigest(f.ID); err == nil {
+		subject = cmp.Or(f.Where, d.Short())
+	}
+	switch {
+	case f.Severity != "":
+		return Printable(cut(subject, maxBriefText) + " in " + packageAt(f) + fixedIn(f))
+	case f.Package != "":
+		subject = packageAt(f)
+	case f.Where != "" && subject != f.Where:
+		subject += " (" + f.Where + ")"
+	}
+	if f.Text != "" {
+		subject += ": " + f.Text
+	}
+	return Printable(cut(subject, maxBriefText))
+}
+
+func packageAt(f api.Fact) string {
+	return cut(strings.TrimSuffix(f.Package+" "+f.Version, " "), maxBriefText)
+}
+
+func fixedIn(f api.Fact) string {
+	switch {
+	case strings.HasPrefix(f.Text, maliciousText):
+		return " (malicious)"
+	case f.Fixed != "":
+		return " (fixed in " + cut(f.Fixed, maxBriefText) + ")"
+	}
+	return " (no fix known)"
+}
+
+// summary says the worst fact and how many there are beside it.
+func summary(items []item) string {
+	s := Brief(items[0].fact)
+	if n := len(items) - 1; n > 0 {
+		s += fmt.Sprintf(", and %d more", n)
+	}
+	return s
+}
+
+// placeholders are what a remedy may name of the worst fact.
+var placeholders = []string{"id", "severity", "package", "version", "fixed", "where"}
+
+// fill puts the fact into a remedy; "" when what it names is not known.
+func fill(remedy string, f api.Fact) string {
+	values := map[string]string{
+		"id": f.ID, "severity": f.Severity, "package": f.Package, "version": f.Version, "fixed": f.Fixed, "where": f.Where,
+	}
+	known := true
+	s := placeholderForm.ReplaceAllStringFunc(remedy, func(ph string) string {
+		v := values[strings.Trim(ph, "{}")]
+		known = known && v != ""
+		return cut(v, maxBriefText)
+	})
+	if !known {
+		return ""
+	}
+	return Printable(s)
+}

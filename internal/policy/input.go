@@ -1,0 +1,206 @@
+package policy
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/evidence"
+	"github.com/bonded-dev/bonded/internal/inventory"
+	"github.com/bonded-dev/bonded/internal/oci"
+)
+
+// Clause is the half of a gate that is asked.
+type Clause string
+
+// The clauses. Enter says what may come into a zone; Stay says what becomes of
+// what is already in.
+const (
+	Enter Clause = "enter"
+	Stay  Clause = "stay"
+)
+
+// Input is everything that a gate may look at for one placement. Nothing else
+// enters a decision: the same Input gives the same Decision, whatever the
+// order of the lists marked as sets. Evaluate only reads it.
+type Input struct {
+	Repository oci.Repository
+	Digest     oci.Digest
+	Zone       string // the zone to be entered, or stayed in
+	Kind       oci.Kind
+	Now        time.Time // when the decision is made; microseconds count, what is finer is cut off
+
+	Manifest *oci.Manifest    // required
+	Config   *oci.ImageConfig // nil: Image.Config, and nil there too means that it could not be read
+	Image    *inventory.Image // nil unless an image, and for an image that is not analysed yet
+	// InventoryDigest and ExtractorSet say what Image was computed from.
+	InventoryDigest oci.Digest
+	ExtractorSet    string
+
+	Findings  []evidence.Finding // a set
+	Unchecked []Unchecked        // a set
+	Snapshot  evidence.Snapshot  // what Findings come from; zero when no advisories were ever loaded
+
+	Children []Child      // of an index, in any order
+	Evidence []oci.Digest // referrers that were looked at; a set
+
+	BroughtBy string // name of the principal who brought it
+
+	// AdmittedAt is when the placement was admitted to Zone; zero under Enter.
+	AdmittedAt time.Time
+	// Promised is what the decision in force under Stay told, by rule, as
+	// Promises returns it; nil when there is none. What was told is kept:
+	// judging again does not start a deadline again. A caller that leaves it
+	// nil for ever postpones for ever each deadline that had passed before it
+	// was first told.
+	Promised map[string]time.Time
+
+	Engine string // build of the engine, recorded in the decision
+}
+
+// Unchecked is a package that could not be matched against advisories, and
+// why. No finding for it does not mean that it is clean.
+type Unchecked struct {
+	Package inventory.Located
+	Reason  string // for people, stable text without operands
+}
+
+// Child is one entry of an index.
+type Child struct {
+	Digest   oci.Digest
+	Platform *oci.Platform // as the index says; nil when it says nothing
+	Present  bool          // stored here; an index may be sparse
+	// Decision is the child's own, for the same zone and clause; nil when there
+	// is none yet.
+	Decision *api.Decision
+}
+
+// isEvidence: BuildKit's "unknown/unknown" children say something about
+// another child and do not count.
+func (c *Child) isEvidence() bool { return c.Platform.IsUnknown() }
+
+// platform returns the child's platform for people, "" when it has none.
+func (c *Child) platform() string {
+	if c.Platform == nil {
+		return ""
+	}
+	return c.Platform.String()
+}
+
+// canonical returns a copy of in whose sets are in one order, whose times are
+// UTC in microseconds, and whose Config is settled. Lists that are in order
+// already, as they mostly are, are shared and not copied.
+func (in *Input) canonical() *Input {
+	c := *in
+	c.Now = stamp(in.Now)
+	c.AdmittedAt = stamp(in.AdmittedAt)
+	c.Snapshot.At = stamp(in.Snapshot.At)
+	c.Findings = sorted(in.Findings, compareFindings)
+	c.Unchecked = sorted(in.Unchecked, compareUnchecked)
+	c.Children = sorted(in.Children, compareChildren)
+	c.Evidence = sorted(in.Evidence, compareDigests)
+	c.Snapshot.Ecosystems = sorted(in.Snapshot.Ecosystems, compareTexts)
+	if c.Config == nil && c.Image != nil {
+		c.Config = c.Image.Config
+	}
+	if c.Image != nil {
+		im := *c.Image
+		im.Packages = sorted(im.Packages, comparePackages)
+		c.Image = &im
+	}
+	return &c
+}
+
+// stamp cuts a time to what the wire carries.
+func stamp(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return t.UTC().Truncate(time.Microsecond)
+}
+
+// sorted returns s in order. It moves pointers until the end: the structs are
+// large.
+func sorted[T any](s []T, compare func(a, b *T) int) []T {
+	inOrder := true
+	ps := make([]*T, len(s))
+	for i := range s {
+		ps[i] = &s[i]
+		inOrder = inOrder && (i == 0 || compare(ps[i-1], ps[i]) <= 0)
+	}
+	if inOrder {
+		return s
+	}
+	slices.SortFunc(ps, compare)
+	out := make([]T, len(s))
+	for i, p := range ps {
+		out[i] = *p
+	}
+	return out
+}
+
+// compareFindings is the order in which findings are listed: worst first, what
+// can be fixed first among equals, then by name. The rest settles ties, so
+// that only equal findings compare equal.
+func compareFindings(a, b *evidence.Finding) int {
+	if c := cmp.Or(
+		cmp.Compare(b.Severity.Rank(), a.Severity.Rank()),
+		compareBool(b.Malicious, a.Malicious),
+		compareBool(b.Fixed != "", a.Fixed != ""),
+	); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(a.CVE(), b.CVE()); c != 0 {
+		return c
+	}
+	if c := cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.PURL, b.PURL), cmp.Compare(a.Path, b.Path)); c != 0 {
+		return c
+	}
+	return cmp.Or(
+		cmp.Compare(a.Package, b.Package), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Layer, b.Layer),
+		cmp.Compare(a.Fixed, b.Fixed), cmp.Compare(a.Places, b.Places), cmp.Compare(a.Score, b.Score),
+		cmp.Compare(a.Vector, b.Vector), cmp.Compare(a.Summary, b.Summary), cmp.Compare(a.Ecosystem, b.Ecosystem),
+		cmp.Compare(a.Severity, b.Severity), a.Known.Compare(b.Known), a.Since.Compare(b.Since),
+		a.Published.Compare(b.Published), slices.Compare(a.Aliases, b.Aliases), compareDigests(&a.Set, &b.Set),
+	)
+}
+
+func comparePackages(a, b *inventory.Located) int {
+	if c := cmp.Compare(a.PURL, b.PURL); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(a.Path, b.Path); c != 0 {
+		return c
+	}
+	return cmp.Or(
+		cmp.Compare(a.Layer, b.Layer), compareDigests(&a.Set, &b.Set),
+		cmp.Compare(a.Type, b.Type), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version),
+		cmp.Compare(a.Arch, b.Arch), cmp.Compare(a.Source, b.Source), cmp.Compare(a.SourceVer, b.SourceVer),
+		cmp.Compare(a.Ecosystem, b.Ecosystem), slices.Compare(a.Licenses, b.Licenses),
+	)
+}
+
+func compareUnchecked(a, b *Unchecked) int {
+	return cmp.Or(cmp.Compare(a.Reason, b.Reason), comparePackages(&a.Package, &b.Package))
+}
+
+// compareChildren orders by digest; two entries for one digest differ in
+// platform or are equal.
+func compareChildren(a, b *Child) int {
+	return cmp.Or(compareDigests(&a.Digest, &b.Digest), cmp.Compare(a.platform(), b.platform()), compareBool(b.Present, a.Present))
+}
+
+func compareDigests(a, b *oci.Digest) int { return cmp.Compare(a.String(), b.String()) }
+
+func compareTexts(a, b *string) int { return cmp.Compare(*a, *b) }
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}

@@ -1,0 +1,381 @@
+package policytest
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/evidence"
+	"github.com/bonded-dev/bonded/internal/inventory"
+	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/policy"
+)
+
+// Given says what a gate is shown. Spans of time count from now: back for what
+// has happened, forward for what was promised.
+type Given struct {
+	Kind         string            `yaml:"kind"`       // image unless said
+	Repository   string            `yaml:"repository"` // GATE/app unless said
+	PushedBy     string            `yaml:"pushedBy"`
+	Annotations  map[string]string `yaml:"annotations"`
+	ArtifactType string            `yaml:"artifactType"`
+	Now          time.Time         `yaml:"now"` // 2026-11-22T06:00:00Z unless said
+
+	Analysed *bool      `yaml:"analysed"` // false: there is no inventory yet
+	Config   *RunConfig `yaml:"config"`
+	NoConfig bool       `yaml:"noConfig"` // the configuration cannot be read
+	Distro   Distro     `yaml:"distro"`
+	Layers   []Layer    `yaml:"layers"`
+	Packages []Package  `yaml:"packages"`
+
+	Findings  []Finding `yaml:"findings"`
+	Unchecked []Package `yaml:"unchecked"`
+	Snapshot  Snapshot  `yaml:"snapshot"`
+
+	Children []Child         `yaml:"children"`
+	Evidence int             `yaml:"evidence"` // how many referrers it has
+	Admitted Span            `yaml:"admitted"` // how long ago, for clause stay
+	Promised map[string]Span `yaml:"promised"` // by rule, from now on; negative when it has passed
+}
+
+// RunConfig is the part of the image configuration that gates see.
+type RunConfig struct {
+	User       string            `yaml:"user"`
+	Env        []string          `yaml:"env"`
+	Entrypoint []string          `yaml:"entrypoint"`
+	Cmd        []string          `yaml:"cmd"`
+	Labels     map[string]string `yaml:"labels"`
+	Created    time.Time         `yaml:"created"`
+}
+
+// Distro is the operating system release; Debian 12 unless said.
+type Distro struct {
+	ID        string `yaml:"id"`
+	Version   string `yaml:"version"`
+	Name      string `yaml:"name"`
+	Ecosystem string `yaml:"ecosystem"`
+}
+
+// Layer is one layer; full and as configured unless said.
+type Layer struct {
+	Coverage  string `yaml:"coverage"` // full, partial, ambiguous or none
+	DiffID    string `yaml:"diffId"`   // ok or wrong; wrong for coverage none
+	MediaType string `yaml:"mediaType"`
+	Size      int64  `yaml:"size"`
+	Gaps      []Gap  `yaml:"gaps"`
+}
+
+// Gap is one reason why a layer is not fully covered.
+type Gap struct {
+	Extractor string `yaml:"extractor"`
+	Path      string `yaml:"path"`
+	Reason    string `yaml:"reason"`
+}
+
+// Package is a package of the image; a Debian package in dpkg's status file
+// unless said. Ecosystem "-" means that it has none.
+type Package struct {
+	Type      string   `yaml:"type"`
+	Namespace string   `yaml:"namespace"`
+	Name      string   `yaml:"name"`
+	Version   string   `yaml:"version"`
+	Ecosystem string   `yaml:"ecosystem"`
+	Licenses  []string `yaml:"licenses"`
+	Path      string   `yaml:"path"`
+	Layer     int      `yaml:"layer"`
+	Reason    string   `yaml:"reason"` // of what is unchecked
+}
+
+// Finding is a known fault.
+type Finding struct {
+	ID        string   `yaml:"id"`
+	Aliases   []string `yaml:"aliases"`
+	Severity  string   `yaml:"severity"` // unknown unless said
+	Score     float64  `yaml:"score"`
+	Summary   string   `yaml:"summary"`
+	Package   string   `yaml:"package"`
+	Version   string   `yaml:"version"`
+	Fixed     string   `yaml:"fixed"`
+	Ecosystem string   `yaml:"ecosystem"`
+	Path      string   `yaml:"path"`
+	Layer     int      `yaml:"layer"`
+	Malicious bool     `yaml:"malicious"`
+	Published Span     `yaml:"published"` // how long ago
+	Known     Span     `yaml:"known"`     // how long ago; 1h unless said
+	Since     Span     `yaml:"since"`     // how long ago
+}
+
+// Snapshot is the state of the advisories: 57 000 of them, loaded an hour ago,
+// unless said.
+type Snapshot struct {
+	Advisories int      `yaml:"advisories"`
+	Age        Span     `yaml:"age"` // negative: from the future
+	Ecosystems []string `yaml:"ecosystems"`
+	Never      bool     `yaml:"never"` // none were ever loaded
+}
+
+// Child is an entry of an index; present unless said.
+type Child struct {
+	Platform string `yaml:"platform"` // "linux/arm64"; "unknown/unknown" is evidence
+	Absent   bool   `yaml:"absent"`
+	Outcome  string `yaml:"outcome"`  // allow, deny or cannot-tell; nothing: not decided yet
+	Act      string `yaml:"act"`      // of a deny under stay
+	Until    Span   `yaml:"until"`    // from now on, with act deadline
+	ValidFor Span   `yaml:"validFor"` // of its decision, from now on
+}
+
+// maxEvidence is how many referrers a case may have.
+const maxEvidence = 1000
+
+// Span is a length of time in Go's notation; zero when not given.
+type Span struct{ time.Duration }
+
+// UnmarshalYAML reads "72h".
+func (s *Span) UnmarshalYAML(n ast.Node) error {
+	text, ok := n.(*ast.StringNode)
+	if !ok {
+		return fmt.Errorf("%s is no span of time: want hours and minutes, as in 72h", n)
+	}
+	return s.parse(text.Value)
+}
+
+func (s *Span) parse(text string) error {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return fmt.Errorf("%q is no span of time: want hours and minutes, as in 72h", text)
+	}
+	s.Duration = d
+	return nil
+}
+
+// clean is what a case begins with.
+func clean() Given {
+	return Given{
+		Kind: string(oci.KindImage), Now: time.Date(2026, 11, 22, 6, 0, 0, 0, time.UTC),
+		Distro:   Distro{ID: "debian", Version: "12", Name: "Debian GNU/Linux 12", Ecosystem: "Debian:12"},
+		Layers:   []Layer{{}},
+		Snapshot: Snapshot{Advisories: 57_000, Age: Span{time.Hour}, Ecosystems: []string{"Debian", "Go"}},
+	}
+}
+
+// check refuses what would test something else than its author thinks.
+func (g *Given) check() error {
+	if len(g.Layers) > oci.MaxDescriptors {
+		return errors.New("too many layers")
+	}
+	if g.Evidence < 0 || g.Evidence > maxEvidence {
+		return fmt.Errorf("evidence is %d, want 0 to %d", g.Evidence, maxEvidence)
+	}
+	if _, err := oci.ParseRepository(g.Repository); err != nil {
+		return err
+	}
+	for _, f := range g.Findings {
+		if s := evidence.Severity(f.Severity); s != "" && s != evidence.Unknown && s.Rank() == 0 {
+			return fmt.Errorf("finding %s: severity is %q", f.ID, f.Severity)
+		}
+	}
+	for _, l := range g.Layers {
+		if !slices.Contains([]string{"", "full", "partial", "ambiguous", "none"}, l.Coverage) {
+			return fmt.Errorf("coverage of a layer is %q, want full, partial, ambiguous or none", l.Coverage)
+		}
+		if !slices.Contains([]string{"", "ok", "wrong"}, l.DiffID) {
+			return fmt.Errorf("diffId of a layer is %q, want ok or wrong", l.DiffID)
+		}
+	}
+	for _, c := range g.Children {
+		if !slices.Contains([]string{"", "allow", "deny", "cannot-tell"}, c.Outcome) {
+			return fmt.Errorf("outcome of child %s is %q, want allow, deny or cannot-tell", c.Platform, c.Outcome)
+		}
+	}
+	return nil
+}
+
+// Input returns what the case shows to a gate. Each call makes a new one.
+func (c *Case) Input() *policy.Input {
+	g := &c.Given
+	in := &policy.Input{
+		Repository: oci.MustRepository(g.Repository), Digest: digestOf("manifest"),
+		Kind: oci.Kind(g.Kind), Now: g.Now, Manifest: g.manifest(), BroughtBy: g.PushedBy, Engine: "test",
+		Findings: g.findings(), Unchecked: g.unchecked(), Snapshot: g.snapshot(),
+	}
+	in.Zone = in.Repository.Zone()
+	for i := range g.Evidence {
+		in.Evidence = append(in.Evidence, digestOf(fmt.Sprint("evidence ", i)))
+	}
+	if c.Clause == policy.Stay {
+		in.AdmittedAt = g.Now.Add(-g.Admitted.Duration)
+	}
+	for rule, s := range g.Promised {
+		if in.Promised == nil {
+			in.Promised = map[string]time.Time{}
+		}
+		in.Promised[rule] = g.Now.Add(s.Duration)
+	}
+	switch in.Kind {
+	case oci.KindImage:
+		in.Config = g.config()
+		if g.Analysed == nil || *g.Analysed {
+			in.Image, in.InventoryDigest, in.ExtractorSet = g.image(), digestOf("inventory"), "test"
+		}
+	case oci.KindIndex:
+		in.Children = g.children(c.Clause, in)
+	}
+	return in
+}
+
+// digestOf makes up a digest that is always the same for a name.
+func digestOf(name string) oci.Digest { return oci.FromBytes([]byte(name)) }
+
+func (g *Given) manifest() *oci.Manifest {
+	m := &oci.Manifest{Digest: digestOf("manifest"), MediaType: oci.MediaTypeManifest, ArtifactType: g.ArtifactType, Annotations: g.Annotations}
+	switch oci.Kind(g.Kind) {
+	case oci.KindIndex:
+		m.MediaType = oci.MediaTypeIndex
+		return m
+	case oci.KindImage:
+		m.Config.MediaType = oci.MediaTypeConfig
+	case oci.KindChart:
+		m.Config.MediaType = oci.MediaTypeHelmConfig
+	default:
+		m.Config.MediaType = oci.MediaTypeEmpty
+	}
+	for i, l := range g.Layers {
+		m.Layers = append(m.Layers, oci.Descriptor{
+			MediaType: cmp.Or(l.MediaType, "application/vnd.oci.image.layer.v1.tar+gzip"),
+			Digest:    digestOf(fmt.Sprint("layer ", i)), Size: cmp.Or(l.Size, 1<<20),
+		})
+	}
+	return m
+}
+
+func (g *Given) config() *oci.ImageConfig {
+	if g.NoConfig {
+		return nil
+	}
+	c := &oci.ImageConfig{OS: "linux", Architecture: "amd64"}
+	for i := range g.Layers {
+		c.RootFS.DiffIDs = append(c.RootFS.DiffIDs, digestOf(fmt.Sprint("diff ", i)))
+	}
+	if r := g.Config; r != nil {
+		c.Config = oci.RunConfig{User: r.User, Env: r.Env, Entrypoint: r.Entrypoint, Cmd: r.Cmd, Labels: r.Labels}
+		if !r.Created.IsZero() {
+			c.Created = &r.Created
+		}
+	}
+	return c
+}
+
+func (g *Given) image() *inventory.Image {
+	im := &inventory.Image{
+		Manifest: digestOf("manifest"), Platform: oci.Platform{OS: "linux", Architecture: "amd64"},
+		Distro: inventory.Distro{ID: g.Distro.ID, VersionID: g.Distro.Version, Name: g.Distro.Name, Ecosystem: g.Distro.Ecosystem},
+	}
+	for i, l := range g.Layers {
+		lc := inventory.LayerCoverage{Digest: digestOf(fmt.Sprint("layer ", i))}
+		lc.Coverage.State = inventory.CoverageState(cmp.Or(l.Coverage, string(inventory.CoverageFull)))
+		lc.DiffIDOK = l.DiffID == "ok" || l.DiffID == "" && lc.Coverage.State != inventory.CoverageNone
+		for _, gap := range l.Gaps {
+			lc.Coverage.Gaps = append(lc.Coverage.Gaps, inventory.Gap{Extractor: gap.Extractor, Path: gap.Path, Reason: gap.Reason})
+		}
+		im.Layers = append(im.Layers, lc)
+	}
+	for _, p := range g.Packages {
+		im.Packages = append(im.Packages, p.located(g.Distro.Ecosystem))
+	}
+	return im
+}
+
+func (p *Package) located(ecosystem string) inventory.Located {
+	if p.Ecosystem == "-" {
+		ecosystem = ""
+	}
+	typ := cmp.Or(p.Type, "deb")
+	l := inventory.Located{
+		Package: inventory.Package{
+			Type: typ, Namespace: p.Namespace, Name: p.Name, Version: p.Version, Licenses: p.Licenses,
+			Ecosystem: cmp.Or(strings.Trim(p.Ecosystem, "-"), ecosystem),
+		},
+		Path: cmp.Or(p.Path, "var/lib/dpkg/status"), Layer: p.Layer,
+	}
+	l.PURL = "pkg:" + typ + "/" + strings.TrimPrefix(p.Namespace+"/"+p.Name, "/")
+	if p.Version != "" {
+		l.PURL += "@" + p.Version
+	}
+	return l
+}
+
+func (g *Given) findings() []evidence.Finding {
+	var fs []evidence.Finding
+	for _, f := range g.Findings {
+		fs = append(fs, evidence.Finding{
+			ID: f.ID, Aliases: f.Aliases, Severity: evidence.Severity(cmp.Or(f.Severity, "unknown")), Score: f.Score, Summary: f.Summary,
+			Package: f.Package, PURL: "pkg:deb/debian/" + f.Package + "@" + f.Version, Version: f.Version, Fixed: f.Fixed,
+			Ecosystem: cmp.Or(f.Ecosystem, g.Distro.Ecosystem), Path: cmp.Or(f.Path, "var/lib/dpkg/status"), Places: 1, Layer: f.Layer,
+			Malicious: f.Malicious, Published: g.ago(f.Published), Known: g.Now.Add(-cmp.Or(f.Known.Duration, time.Hour)), Since: g.ago(f.Since),
+		})
+	}
+	return fs
+}
+
+// ago is the moment that long ago, zero when nothing was given.
+func (g *Given) ago(s Span) time.Time {
+	if s.Duration == 0 {
+		return time.Time{}
+	}
+	return g.Now.Add(-s.Duration)
+}
+
+func (g *Given) unchecked() []policy.Unchecked {
+	var us []policy.Unchecked
+	for _, p := range g.Unchecked {
+		us = append(us, policy.Unchecked{Package: p.located(g.Distro.Ecosystem), Reason: cmp.Or(p.Reason, "no advisories for its ecosystem")})
+	}
+	return us
+}
+
+func (g *Given) snapshot() evidence.Snapshot {
+	if g.Snapshot.Never {
+		return evidence.Snapshot{}
+	}
+	return evidence.Snapshot{
+		Seq: 7, Digest: digestOf("snapshot"), At: g.Now.Add(-g.Snapshot.Age.Duration),
+		Advisories: g.Snapshot.Advisories, Ecosystems: g.Snapshot.Ecosystems,
+	}
+}
+
+func (g *Given) children(clause policy.Clause, in *policy.Input) []policy.Child {
+	var cs []policy.Child
+	for i, c := range g.Children {
+		child := policy.Child{Digest: digestOf(fmt.Sprint("child ", i)), Present: !c.Absent}
+		if os, arch, ok := strings.Cut(c.Platform, "/"); ok {
+			child.Platform = &oci.Platform{OS: os, Architecture: arch}
+		}
+		if c.Outcome != "" {
+			child.Decision = c.decision(clause, in, child.Digest)
+		}
+		cs = append(cs, child)
+	}
+	return cs
+}
+
+func (c *Child) decision(clause policy.Clause, in *policy.Input, digest oci.Digest) *api.Decision {
+	d := &api.Decision{
+		Repository: in.Repository.String(), Digest: digest.String(), Zone: in.Zone, Clause: string(clause),
+		Outcome: api.Outcome(c.Outcome), DecidedAt: in.Now,
+		Reasons: []api.Reason{{Rule: "of-the-child", Outcome: api.Outcome(c.Outcome), Says: "says the child", Act: c.Act}},
+	}
+	if c.Until.Duration != 0 {
+		d.Reasons[0].Until = in.Now.Add(c.Until.Duration)
+		d.StayUntil = d.Reasons[0].Until
+	}
+	if c.ValidFor.Duration != 0 {
+		d.ValidUntil = in.Now.Add(c.ValidFor.Duration)
+	}
+	return d
+}

@@ -257,7 +257,7 @@ type EnrolRequest struct {
 	Code  string   `json:"code"`
 	Label string   `json:"label"`
 	Scope []string `json:"scope,omitempty"`
-	TTL   string   `json:"ttl,omitempty"` // of the token; default 90 days for people, 365 for machines
+	TTL   string   `json:"ttl,omitempty"` // of the token, a Go duration; default 2160h (90 days), at most 9600h
 }
 
 // Enrolled answers it: user name and password for any registry client. The

@@ -12,16 +12,17 @@ import (
 )
 
 // chunkSize and chunks bound what is between the goroutine that decompresses
-// and the one that hashes and walks. A multiple of blockSize keeps headers in
-// one chunk.
+// and the one that hashes and walks. Multiples of blockSize keep headers in one
+// chunk. The first is small, as many layers are.
 const (
-	chunkSize = 256 << 10
-	chunks    = 4
+	firstChunk = 16 << 10
+	chunkSize  = 256 << 10
+	chunks     = 4
 )
 
 // chunk is a piece of the uncompressed stream. err ends the stream after it.
 type chunk struct {
-	buf []byte // chunkSize long
+	buf []byte
 	n   int    // bytes of buf that count
 	err error
 }
@@ -56,8 +57,9 @@ func newStream(ctx context.Context, dec io.ReadCloser, src *source, o Options) *
 		stop: make(chan struct{}), done: make(chan struct{}),
 		hash: sha256.New(),
 	}
-	for range chunks {
-		s.free <- make([]byte, chunkSize)
+	s.free <- make([]byte, firstChunk)
+	for range chunks - 1 {
+		s.free <- nil // made when it is needed
 	}
 	go s.decompress()
 	return s
@@ -93,15 +95,17 @@ func (s *stream) decompress() {
 // fillChunk reads until buf is full or the stream ends. A decoder that panics
 // on foreign bytes is a damaged stream, not the end of the process.
 func (s *stream) fillChunk(buf []byte) (c chunk) {
-	c.buf = buf
+	if c.buf = buf; buf == nil {
+		c.buf = make([]byte, chunkSize)
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			c.err = &fault{why: gaveUp, damaged: true}
 		}
 	}()
-	for c.n < len(buf) && c.err == nil {
+	for c.n < len(c.buf) && c.err == nil {
 		var n int
-		n, c.err = s.dec.Read(buf[c.n:])
+		n, c.err = s.dec.Read(c.buf[c.n:])
 		c.n += n
 	}
 	return c

@@ -123,47 +123,80 @@ func (t *tree) parent(dir string) (place string, ok bool) {
 	return t.lastPlace, t.lastOK
 }
 
+// walk goes down dir component by component. place is where it is, rest what is
+// still to go, which a link may fill with any path.
 func (t *tree) walk(dir string) (place string, ok bool) {
-	rest, hops := dir, 0
-	for rest != "" {
-		part, after, _ := strings.Cut(rest, "/")
-		rest = after
-		next := join(place, part)
-		key := inventory.KeyOf(next)
-		switch m := t.marks[key]; {
-		case m&inventory.MarkLink != 0:
-			if hops++; hops == 1 {
-				throughLink.add(t.gaps, dir)
-			} else if hops > maxHops {
-				linkLoop.add(t.gaps, dir)
-				return "", false
-			}
-			rest, place = follow(place, t.links[next], rest), ""
+	hops := 0
+	for rest := dir; rest != ""; {
+		var part string
+		part, rest, _ = strings.Cut(rest, "/")
+		switch part {
+		case "", ".":
 			continue
-		case m&inventory.MarkFile != 0:
-			belowFile.add(t.gaps, next)
-		case m&(inventory.MarkDir|inventory.MarkParent) == 0:
-			t.marks[key] = m | inventory.MarkParent
-			t.parents = append(t.parents, next)
+		case "..":
+			place, _ = split(place)
+			continue
 		}
-		place = next
+		next := join(place, part)
+		target, isLink := t.step(next)
+		if !isLink {
+			place = next
+			continue
+		}
+		if hops++; hops == 1 {
+			throughLink.add(t.gaps, dir)
+		} else if hops > maxHops {
+			linkLoop.add(t.gaps, dir)
+			return "", false
+		}
+		if strings.HasPrefix(target, "/") {
+			place = ""
+		}
+		rest = target + "/" + rest
 	}
 	return place, true
 }
 
-// follow returns the path, from the root, of rest below a link in dir.
-func follow(dir, target, rest string) string {
-	if !strings.HasPrefix(target, "/") {
-		target = dir + "/" + target
+// step enters a directory, which it records if the layer has no entry for it,
+// or returns where the link leads that is there instead.
+func (t *tree) step(path string) (target string, isLink bool) {
+	key := inventory.KeyOf(path)
+	switch m := t.marks[key]; {
+	case m&inventory.MarkLink != 0:
+		return t.links[path], true
+	case m&inventory.MarkFile != 0:
+		belowFile.add(t.gaps, path)
+	case m&(inventory.MarkDir|inventory.MarkParent) == 0:
+		t.marks[key] = m | inventory.MarkParent
+		t.parents = append(t.parents, path)
+		t.holds(path)
 	}
-	path, _ := clean(target + "/" + rest)
-	return path
+	return "", false
+}
+
+// markHolds is for this package only: somewhere below the directory is one
+// without an entry of its own.
+const markHolds = inventory.PathMark(1 << 7)
+
+// holds marks all directories above path.
+func (t *tree) holds(path string) {
+	for path != "" {
+		path, _ = split(path)
+		key := inventory.KeyOf(path)
+		if t.marks[key]&markHolds != 0 {
+			return
+		}
+		t.marks[key] |= markHolds
+	}
 }
 
 func (t *tree) whiteout(dir, base string) {
 	path := join(dir, strings.TrimPrefix(base, whiteoutPrefix))
 	switch {
 	case base == whiteoutOpaque:
+		if t.marks[inventory.KeyOf(dir)]&markHolds != 0 {
+			lateWhiteout.add(t.gaps, dir) // where the entries before it went depended on lower layers
+		}
 		t.mark(dir, inventory.MarkOpaque, &t.opaque)
 		return
 	case strings.HasPrefix(base, whiteoutMeta), base == whiteoutPrefix, base == whiteoutPrefix+".", base == whiteoutPrefix+"..":
@@ -231,6 +264,16 @@ func (t *tree) put(e *Entry) {
 
 // finish moves what was found into sum.
 func (t *tree) finish(sum *Summary) {
+	for key, m := range t.marks {
+		if m&markHolds == 0 {
+			continue
+		}
+		if m &^= markHolds; m == 0 {
+			delete(t.marks, key)
+		} else {
+			t.marks[key] = m
+		}
+	}
 	sum.Paths = inventory.NewPathSet(t.marks)
 	sum.Whiteouts, sum.Opaque, sum.Parents = sorted(t.whiteouts), sorted(t.opaque), sorted(t.parents)
 	for path, target := range t.links {

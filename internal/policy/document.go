@@ -18,31 +18,31 @@ const MaxGate = 64 << 10
 // from it.
 type document struct {
 	// "bonded.dev/v1".
-	APIVersion scalar `yaml:"apiVersion"`
+	APIVersion scalar `yaml:"apiVersion" jsonschema:"enum=bonded.dev/v1"`
 	// "Gate".
-	Kind scalar `yaml:"kind"`
+	Kind scalar `yaml:"kind" jsonschema:"enum=Gate"`
 	// Name of the gate, by which zones refer to it: lower-case letters, digits and hyphens.
-	Name scalar `yaml:"name"`
+	Name scalar `yaml:"name" jsonschema:"pattern=^[a-z][a-z0-9]*(-[a-z0-9]+)*$,maxLength=63"`
 	// One sentence for people: what the gate is for.
-	Describe string `yaml:"describe,omitempty"`
+	Describe string `yaml:"describe,omitempty" jsonschema:"maxLength=300"`
 	// Kinds of artifacts that may be let in at all; anything else is denied.
-	Accepts []scalar `yaml:"accepts"`
+	Accepts []kindText `yaml:"accepts" jsonschema:"minItems=1,uniqueItems=true"`
 	// What becomes of an image with layers that could not be read, so that nobody can say whether they are what its configuration says: "hold" (the default) or "accept".
-	UnreadLayers scalar `yaml:"unreadLayers,omitempty"`
+	UnreadLayers scalar `yaml:"unreadLayers,omitempty" jsonschema:"enum=hold,enum=accept"`
 	// Rules for what wants to come in. All must allow.
-	Enter []ruleText `yaml:"enter,omitempty"`
+	Enter []ruleText `yaml:"enter,omitempty" jsonschema:"maxItems=64"`
 	// Rules for what is in already.
-	Stay []ruleText `yaml:"stay,omitempty"`
+	Stay []ruleText `yaml:"stay,omitempty" jsonschema:"maxItems=64"`
 }
 
 // ruleText is one rule of a gate, as YAML.
 type ruleText struct {
 	// Name of the rule, unique in its clause: lower-case letters, digits and hyphens.
-	Rule scalar `yaml:"rule"`
+	Rule scalar `yaml:"rule" jsonschema:"pattern=^[a-z][a-z0-9]*(-[a-z0-9]+)*$,maxLength=63"`
 	// What the rule demands, as a clause that can follow "whether".
-	Says string `yaml:"says"`
+	Says string `yaml:"says" jsonschema:"minLength=1,maxLength=300"`
 	// Kinds of artifacts that the rule is about; [image] when it is missing.
-	Kinds []scalar `yaml:"kinds,omitempty"`
+	Kinds []kindText `yaml:"kinds,omitempty" jsonschema:"uniqueItems=true"`
 	// CEL, bool: false denies. Not together with forbid.
 	Require scalar `yaml:"require,omitempty"`
 	// CEL, list: whatever is in it denies, and is listed as fact. Not together with require.
@@ -50,15 +50,15 @@ type ruleText struct {
 	// CEL, bool or list: when true or not empty the rule cannot tell, unless forbid found something.
 	Unknown scalar `yaml:"unknown,omitempty"`
 	// What people read when the rule denies, before the facts.
-	Denied string `yaml:"denied,omitempty"`
+	Denied string `yaml:"denied,omitempty" jsonschema:"maxLength=300"`
 	// What people read when the rule cannot tell, before the facts.
-	Unclear string `yaml:"unclear,omitempty"`
+	Unclear string `yaml:"unclear,omitempty" jsonschema:"maxLength=300"`
 	// What would change a no. With forbid, {id} {severity} {package} {version} {fixed} and {where} stand for the worst fact's; a remedy with one that is empty is left out.
-	Remedy scalar `yaml:"remedy,omitempty"`
+	Remedy scalar `yaml:"remedy,omitempty" jsonschema:"maxLength=300"`
 	// How soon to ask again, where an expression looks at the time in a way whose next change cannot be computed: "24h".
 	Recheck duration `yaml:"recheck,omitempty"`
 	// What a deny does to what is in already, under stay: "keep" (the default), "deadline" or "withdraw".
-	Then scalar `yaml:"then,omitempty"`
+	Then scalar `yaml:"then,omitempty" jsonschema:"enum=keep,enum=deadline,enum=withdraw"`
 	// With "then: deadline", how long it may stay.
 	Within withinText `yaml:"within,omitempty"`
 }
@@ -122,6 +122,9 @@ func (s *scalar) place(file []string, line, column int) strictyaml.Position {
 	}
 	return s.at
 }
+
+// kindText is the name of a kind of artifact.
+type kindText struct{ scalar }
 
 // duration is a span such as "72h" or "90m", at least one minute.
 type duration struct {

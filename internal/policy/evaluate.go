@@ -290,7 +290,7 @@ func addFacts(reason *api.Reason, items []item) {
 	if reason.Says != "" {
 		reason.Says += ": "
 	}
-	reason.Says += summary(items)
+	reason.Says += summarize(items[0].fact, len(items))
 	for i, it := range items {
 		if i == maxFacts {
 			reason.More = len(items) - maxFacts

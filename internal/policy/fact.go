@@ -211,13 +211,12 @@ func fixedIn(f api.Fact) string {
 	return " (no fix known)"
 }
 
-// summary says the worst fact and how many there are beside it.
-func summary(items []item) string {
-	s := Brief(items[0].fact)
-	if n := len(items) - 1; n > 0 {
-		s += fmt.Sprintf(", and %d more", n)
+// summarize says the worst of so many facts, and how many there are beside it.
+func summarize(worst api.Fact, total int) string {
+	if total < 2 {
+		return Brief(worst)
 	}
-	return s
+	return fmt.Sprintf("%s, and %d more", Brief(worst), total-1)
 }
 
 // placeholders are what a remedy may name of the worst fact.

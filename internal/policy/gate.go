@@ -194,14 +194,16 @@ func (p *gateParser) checkText(at strictyaml.Position, key, text string) {
 	}
 }
 
-func (p *gateParser) kinds(texts []scalar) []oci.Kind {
-	known := []oci.Kind{oci.KindImage, oci.KindIndex, oci.KindChart, oci.KindModel, oci.KindEvidence, oci.KindOther}
+// allKinds are the kinds that a gate can name.
+var allKinds = []oci.Kind{oci.KindImage, oci.KindIndex, oci.KindChart, oci.KindModel, oci.KindEvidence, oci.KindOther}
+
+func (p *gateParser) kinds(texts []kindText) []oci.Kind {
 	var ks []oci.Kind
 	for _, s := range texts {
 		k := oci.Kind(s.text)
 		switch {
-		case !slices.Contains(known, k):
-			p.addf(s.at, "%s is no kind of artifact, want one of %v", oci.Quote(s.text), known)
+		case !slices.Contains(allKinds, k):
+			p.addf(s.at, "%s is no kind of artifact, want one of %v", oci.Quote(s.text), allKinds)
 		case slices.Contains(ks, k):
 			p.addf(s.at, "%s is named twice", k)
 		}

@@ -99,3 +99,13 @@ func why(d *api.Decision) string {
 	}
 	return text
 }
+
+// Lead is what a reason says before its facts, "" when it says nothing else:
+// for who lists the facts beside it.
+func Lead(r *api.Reason) string {
+	if len(r.Facts) == 0 {
+		return r.Says
+	}
+	facts := summarize(r.Facts[0], len(r.Facts)+r.More)
+	return strings.TrimSuffix(strings.TrimSuffix(r.Says, facts), ": ")
+}

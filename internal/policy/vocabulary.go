@@ -150,8 +150,8 @@ var configType = typeOver("Config", "the image configuration. It is what the bui
 	{"user", types.StringType, "as written: a name or number, with a group after a colon", func(c *configView) ref.Val { return types.String(c.run().User) }},
 	{"runsAsRoot", types.BoolType, "the user is none, `root` or `0`. A user of another name may still be number 0 in the image", func(c *configView) ref.Val { return types.Bool(isRoot(c.run().User)) }},
 	{"env", textList, "`NAME=value`", func(c *configView) ref.Val { return newTextList(c.run().Env) }},
-	{"entrypoint", textList, "", func(c *configView) ref.Val { return newTextList(c.run().Entrypoint) }},
-	{"cmd", textList, "", func(c *configView) ref.Val { return newTextList(c.run().Cmd) }},
+	{"entrypoint", textList, "the program, with its first arguments", func(c *configView) ref.Val { return newTextList(c.run().Entrypoint) }},
+	{"cmd", textList, "its arguments, or the program where there is no entrypoint", func(c *configView) ref.Val { return newTextList(c.run().Cmd) }},
 	{"labels", textsMap, "in order of keys", func(c *configView) ref.Val { return newTextMap(c.run().Labels) }},
 	{"created", types.TimestampType, "year 1 when it does not say", func(c *configView) ref.Val { return types.Timestamp{Time: c.created()} }},
 	{"os", types.StringType, "`linux`", func(c *configView) ref.Val { return types.String(c.get().OS) }},
@@ -162,7 +162,7 @@ var configType = typeOver("Config", "the image configuration. It is what the bui
 var layerType = typeOver("Layer", "one layer", []memberOf[layerView]{
 	{"index", types.IntType, "0 for the lowest", func(l *layerView) ref.Val { return types.Int(l.index) }},
 	{"digest", types.StringType, "of the blob as stored", func(l *layerView) ref.Val { return types.String(l.descriptor.Digest.String()) }},
-	{"mediaType", types.StringType, "", func(l *layerView) ref.Val { return types.String(l.descriptor.MediaType) }},
+	{"mediaType", types.StringType, "as the manifest says", func(l *layerView) ref.Val { return types.String(l.descriptor.MediaType) }},
 	{"size", types.IntType, "bytes as stored", func(l *layerView) ref.Val { return types.Int(l.descriptor.Size) }},
 	{"coverage", types.StringType, "`full`, `partial`, `ambiguous` (another unpacker could read it differently) or `none` (not analysed)", func(l *layerView) ref.Val { return types.String(l.Coverage.State) }},
 	{"diffIdOk", types.BoolType, "its content is what the configuration says; false also for a layer that was not read", func(l *layerView) ref.Val { return types.Bool(l.DiffIDOK) }},
@@ -172,7 +172,7 @@ var layerType = typeOver("Layer", "one layer", []memberOf[layerView]{
 var gapType = typeOver("Gap", "one reason why coverage is not full", []memberOf[gapView]{
 	{"layer", types.IntType, "index of the layer", func(g *gapView) ref.Val { return types.Int(g.layer.index) }},
 	{"extractor", types.StringType, "empty when it concerns the whole layer", func(g *gapView) ref.Val { return types.String(g.Extractor) }},
-	{"path", types.StringType, "", func(g *gapView) ref.Val { return types.String(g.Path) }},
+	{"path", types.StringType, "empty when it concerns the whole layer", func(g *gapView) ref.Val { return types.String(g.Path) }},
 	{"reason", types.StringType, "`file larger than 64 MiB`", func(g *gapView) ref.Val { return types.String(g.Reason) }},
 }...)
 
@@ -192,14 +192,14 @@ var distroType = typeOver("Distro", "an operating system release, from os-releas
 
 var packageType = typeOver("Package", "one package at one place", []memberOf[inventory.Located]{
 	{"type", types.StringType, "purl type: `deb`, `apk`, `golang`, `npm`, `pypi`", func(p *inventory.Located) ref.Val { return types.String(p.Type) }},
-	{"namespace", types.StringType, "", func(p *inventory.Located) ref.Val { return types.String(p.Namespace) }},
-	{"name", types.StringType, "", func(p *inventory.Located) ref.Val { return types.String(p.Name) }},
+	{"namespace", types.StringType, "of the purl, where its type has one: `@babel`", func(p *inventory.Located) ref.Val { return types.String(p.Namespace) }},
+	{"name", types.StringType, "`openssl`", func(p *inventory.Located) ref.Val { return types.String(p.Name) }},
 	{"version", types.StringType, "empty when its file does not tell", func(p *inventory.Located) ref.Val { return types.String(p.Version) }},
-	{"arch", types.StringType, "", func(p *inventory.Located) ref.Val { return types.String(p.Arch) }},
+	{"arch", types.StringType, "`amd64`; empty when its file does not tell", func(p *inventory.Located) ref.Val { return types.String(p.Arch) }},
 	{"source", types.StringType, "source package, empty when it has the package's name", func(p *inventory.Located) ref.Val { return types.String(p.Source) }},
 	{"licenses", textList, "as declared, not normalised", func(p *inventory.Located) ref.Val { return newTextList(p.Licenses) }},
 	{"ecosystem", types.StringType, "`Go`, `Debian:12`; empty when unknown", func(p *inventory.Located) ref.Val { return types.String(p.Ecosystem) }},
-	{"purl", types.StringType, "", func(p *inventory.Located) ref.Val { return types.String(p.PURL) }},
+	{"purl", types.StringType, "`pkg:deb/debian/openssl@3.0.11-1~deb12u2?arch=amd64&distro=debian-12`", func(p *inventory.Located) ref.Val { return types.String(p.PURL) }},
 	{"path", types.StringType, "the file that tells of it: `var/lib/dpkg/status`", func(p *inventory.Located) ref.Val { return types.String(p.Path) }},
 	{"layer", types.IntType, "index of the layer that brought it", func(p *inventory.Located) ref.Val { return types.Int(p.Layer) }},
 }...)
@@ -211,11 +211,11 @@ var findingType = typeOver("Finding", "a known fault in one package; records tha
 	{"severity", types.StringType, "`critical`, `high`, `medium`, `low`, `negligible` or `unknown` (no source rated it)", func(f *evidence.Finding) ref.Val { return severityValue(f.Severity) }},
 	{"score", types.DoubleType, "CVSS base score, 0 when none", func(f *evidence.Finding) ref.Val { return types.Double(f.Score) }},
 	{"vector", types.StringType, "CVSS vector the score comes from", func(f *evidence.Finding) ref.Val { return types.String(f.Vector) }},
-	{"summary", types.StringType, "", func(f *evidence.Finding) ref.Val { return types.String(f.Summary) }},
+	{"summary", types.StringType, "the record's, one line", func(f *evidence.Finding) ref.Val { return types.String(f.Summary) }},
 	{"package", types.StringType, "as people know it: the binary or module name", func(f *evidence.Finding) ref.Val { return types.String(f.Package) }},
-	{"version", types.StringType, "", func(f *evidence.Finding) ref.Val { return types.String(f.Version) }},
+	{"version", types.StringType, "the one that is there", func(f *evidence.Finding) ref.Val { return types.String(f.Version) }},
 	{"fixed", types.StringType, "lowest version above that has no such fault; empty when none is known", func(f *evidence.Finding) ref.Val { return types.String(f.Fixed) }},
-	{"purl", types.StringType, "", func(f *evidence.Finding) ref.Val { return types.String(f.PURL) }},
+	{"purl", types.StringType, "of the package", func(f *evidence.Finding) ref.Val { return types.String(f.PURL) }},
 	{"ecosystem", types.StringType, "`Debian:12`, `Go`", func(f *evidence.Finding) ref.Val { return types.String(f.Ecosystem) }},
 	{"path", types.StringType, "where, the first of `places`", func(f *evidence.Finding) ref.Val { return types.String(f.Path) }},
 	{"places", types.IntType, "how many places have it", func(f *evidence.Finding) ref.Val { return types.Int(f.Places) }},
@@ -227,11 +227,11 @@ var findingType = typeOver("Finding", "a known fault in one package; records tha
 
 var uncheckedType = typeOver("Unchecked", "a package that could not be matched against advisories", []memberOf[Unchecked]{
 	{"type", types.StringType, "purl type", func(u *Unchecked) ref.Val { return types.String(u.Package.Type) }},
-	{"name", types.StringType, "", func(u *Unchecked) ref.Val { return types.String(u.Package.Name) }},
+	{"name", types.StringType, "as the package's own", func(u *Unchecked) ref.Val { return types.String(u.Package.Name) }},
 	{"version", types.StringType, "empty when its file does not tell", func(u *Unchecked) ref.Val { return types.String(u.Package.Version) }},
 	{"ecosystem", types.StringType, "empty when unknown", func(u *Unchecked) ref.Val { return types.String(u.Package.Ecosystem) }},
-	{"purl", types.StringType, "", func(u *Unchecked) ref.Val { return types.String(u.Package.PURL) }},
-	{"path", types.StringType, "", func(u *Unchecked) ref.Val { return types.String(u.Package.Path) }},
+	{"purl", types.StringType, "of the package", func(u *Unchecked) ref.Val { return types.String(u.Package.PURL) }},
+	{"path", types.StringType, "the file that tells of it", func(u *Unchecked) ref.Val { return types.String(u.Package.Path) }},
 	{"layer", types.IntType, "index of the layer that brought it", func(u *Unchecked) ref.Val { return types.Int(u.Package.Layer) }},
 	{"reason", types.StringType, "why", func(u *Unchecked) ref.Val { return types.String(u.Reason) }},
 }...)
@@ -239,12 +239,12 @@ var uncheckedType = typeOver("Unchecked", "a package that could not be matched a
 var snapshotType = typeOver("Snapshot", "the state of all advisories", []memberOf[view]{
 	{"advisories", types.IntType, "how many are in force; 0 when none were ever loaded", func(v *view) ref.Val { return types.Int(v.Snapshot.Advisories) }},
 	{"age", types.DurationType, "how long ago they were loaded; 292 years when they never were. A time in the future counts as that long ago", func(v *view) ref.Val { return types.Duration{Duration: v.age()} }},
-	{"digest", types.StringType, "", func(v *view) ref.Val { return types.String(v.Snapshot.Digest.String()) }},
+	{"digest", types.StringType, "of the advisories in force; empty when none were ever loaded", func(v *view) ref.Val { return types.String(v.Snapshot.Digest.String()) }},
 	{"ecosystems", textList, "those with at least one advisory, without release: `Debian`, `Go`", func(v *view) ref.Val { return newTextList(v.Snapshot.Ecosystems) }},
 }...)
 
 var childType = typeOver("Child", "one entry of an index", []memberOf[Child]{
-	{"digest", types.StringType, "", func(c *Child) ref.Val { return types.String(c.Digest.String()) }},
+	{"digest", types.StringType, "of its manifest", func(c *Child) ref.Val { return types.String(c.Digest.String()) }},
 	{"platform", types.StringType, "`linux/arm64`; empty when the index does not say", func(c *Child) ref.Val { return types.String(c.platform()) }},
 	{"present", types.BoolType, "it is stored here", func(c *Child) ref.Val { return types.Bool(c.Present) }},
 	{"evidence", types.BoolType, "it says something about another entry (`unknown/unknown`) and does not count", func(c *Child) ref.Val { return types.Bool(c.isEvidence()) }},

@@ -12,7 +12,7 @@
 //	      findings: [{id: CVE-2026-1, severity: critical, package: openssl, version: 3.0.11, fixed: 3.0.15}]
 //	    expect:                  # Expect has the keys
 //	      outcome: deny
-//	      rules: {no-critical-or-high-with-fix: deny}
+//	      rules: {no-severe-with-fix: deny}
 //
 // What a case does not give is that of a clean, freshly analysed Debian image.
 package policytest

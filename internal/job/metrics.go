@@ -1,0 +1,32 @@
+package job
+
+import "github.com/prometheus/client_golang/prometheus"
+
+type metrics struct {
+	runs    *prometheus.CounterVec
+	seconds *prometheus.HistogramVec
+	wait    *prometheus.HistogramVec
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "bonded_job_runs_total",
+			Help: "Runs of jobs by how they ended: done, retried, buried, interrupted, lost.",
+		}, []string{"kind", "outcome"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "bonded_job_seconds",
+			Help:    "How long jobs ran.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 10),
+		}, []string{"kind"}),
+		wait: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "bonded_job_wait_seconds",
+			Help:    "How long jobs waited after they were due.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 10),
+		}, []string{"kind"}),
+	}
+	if r != nil {
+		r.MustRegister(m.runs, m.seconds, m.wait)
+	}
+	return m
+}

@@ -88,8 +88,9 @@ const (
 	lookupTag = lookupColumns + `
 		FROM repository r CROSS JOIN placement p CROSS JOIN manifest m
 		WHERE r.name = ? AND p.state <> 'removed' AND m.id = p.manifest_id AND p.id = COALESCE(
-			(SELECT q.placement_id FROM pending q JOIN placement o ON o.id = q.placement_id AND o.state <> 'removed'
-				WHERE q.repository_id = r.id AND q.name = ? AND q.principal = ?),
+			(SELECT q.placement_id FROM pending q JOIN placement o ON o.id = q.placement_id
+				WHERE q.repository_id = r.id AND q.name = ? AND q.principal = ?
+					AND o.state IN ('held', 'denied') AND (o.brought_by = q.principal OR CAST(? AS bigint) = 1)),
 			(SELECT t.placement_id FROM tag t WHERE t.repository_id = r.id AND t.name = ?))`
 )
 
@@ -109,7 +110,7 @@ func (tx *Tx) Lookup(ctx context.Context, r oci.Repository, s repo.Selector, v r
 func (tx *Tx) lookup(ctx context.Context, r oci.Repository, s repo.Selector, v repo.Viewer) (*repo.Placed, error) {
 	query, args := lookupDigest, []any{r.String(), s.Digest.String()}
 	if s.Tag != "" {
-		query, args = lookupTag, []any{r.String(), s.Tag, v.Principal, s.Tag}
+		query, args = lookupTag, []any{r.String(), s.Tag, v.Principal, number(v.Quarantine), s.Tag}
 	}
 	var p placementRow
 	var m manifestRow
@@ -151,7 +152,7 @@ func (tx *Tx) Tags(ctx context.Context, r oci.Repository, v repo.Viewer, page re
 	query, args := from("tag")+` ORDER BY t.name LIMIT ?`, append(inForce, limit(page.Limit))
 	if v.Principal != "" {
 		query = `SELECT name FROM (` + query + `) AS a UNION SELECT name FROM (` +
-			from("pending") + ` AND t.principal = ? ORDER BY t.name LIMIT ?) AS b ORDER BY name LIMIT ?`
+			from("pending") + ` AND p.state IN ('held', 'denied') AND t.principal = ? ORDER BY t.name LIMIT ?) AS b ORDER BY name LIMIT ?`
 		args = append(append(args, inForce...), v.Principal, limit(page.Limit), limit(page.Limit))
 	}
 	tags, err := tx.texts(ctx, query, args...)

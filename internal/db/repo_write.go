@@ -184,6 +184,9 @@ func (tx *Tx) place(ctx context.Context, p *repo.Placement) error {
 	}
 	blobs := roleDigests(m.References, isBlob)
 	if p.State == repo.Removed {
+		if _, err := tx.exec(ctx, `DELETE FROM pending WHERE placement_id = ?`, id); err != nil {
+			return err
+		}
 		return tx.inContent(ctx, blobs, `DELETE FROM holding WHERE repository_id = ? AND placement_id = ?
 			AND content_id IN (SELECT id FROM content WHERE digest IN (#))`, rid, id)
 	}
@@ -259,11 +262,21 @@ func (tx *Tx) setTag(ctx context.Context, r oci.Repository, tag string, d oci.Di
 	default:
 		var rid, pid int64
 		if rid, pid, err = tx.standing(ctx, r, d); err == nil {
-			_, err = tx.exec(ctx, `INSERT INTO tag (repository_id, name, placement_id) VALUES (?, ?, ?)
-				ON CONFLICT (repository_id, name) DO UPDATE SET placement_id = excluded.placement_id`, rid, tag, pid)
+			err = tx.moveTag(ctx, rid, tag, pid)
 		}
 	}
 	return before, err
+}
+
+// moveTag lets a tag point at a placement, and fulfils the notes that asked
+// for it.
+func (tx *Tx) moveTag(ctx context.Context, repository int64, tag string, placement int64) error {
+	_, err := tx.exec(ctx, `INSERT INTO tag (repository_id, name, placement_id) VALUES (?, ?, ?)
+		ON CONFLICT (repository_id, name) DO UPDATE SET placement_id = excluded.placement_id`, repository, tag, placement)
+	if err == nil {
+		_, err = tx.exec(ctx, `DELETE FROM pending WHERE repository_id = ? AND name = ? AND placement_id = ?`, repository, tag, placement)
+	}
+	return err
 }
 
 // standing returns the numbers of r and of the placement of d there.

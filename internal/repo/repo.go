@@ -130,9 +130,10 @@ type Page struct {
 // it may be a few milliseconds old, under Update it is the transaction's own.
 // All methods return ErrNotFound for what is not there.
 type Reader interface {
-	// Lookup finds a manifest. A tag that v's principal has pending in the
-	// intake wins over the one in force. It returns placements of every state
-	// but Removed: whether v may see it is for Visible to say.
+	// Lookup finds a manifest. A tag that v's principal has pending wins over
+	// the one in force while what it names waits in the intake, visible to v. It
+	// returns placements of every state but Removed: whether v may see it is for
+	// Visible to say.
 	Lookup(ctx context.Context, r oci.Repository, s Selector, v Viewer) (*Placed, error)
 	// Tags lists the tags that v can see, in byte order.
 	Tags(ctx context.Context, r oci.Repository, v Viewer, p Page) ([]string, error)
@@ -188,13 +189,16 @@ type Writer interface {
 	PutManifest(ctx context.Context, m *Manifest) error
 	// Place inserts or updates a placement. With Version 0 the row must be
 	// absent or Removed, else the stored Version must equal it (ErrConflict);
-	// the stored one is one larger.
+	// the stored one is one larger, and p stays as it is. The manifest must be
+	// stored (ErrNotFound).
 	Place(ctx context.Context, p *Placement) error
-	// SetTag moves a tag in force; a zero digest removes it. It returns the
-	// digest before, zero when there was none.
+	// SetTag moves a tag in force to what stands in r (ErrNotFound); a zero
+	// digest removes it. It returns the digest before, zero when there was none.
+	// Notes of SetPending that asked for this are fulfilled and gone.
 	SetTag(ctx context.Context, r oci.Repository, tag string, d oci.Digest) (oci.Digest, error)
-	// SetPending notes that tag should point at d once d is admitted to r.
-	// principal is who asks. A zero d takes the note back.
+	// SetPending notes that tag should point at d, which stands in r
+	// (ErrNotFound), once d is admitted there. principal is who asks. A zero d
+	// takes the note back, and so does the removal of the placement.
 	SetPending(ctx context.Context, r oci.Repository, tag string, d oci.Digest, principal string) error
 }
 

@@ -116,11 +116,21 @@ func testPending(f *fixture) {
 	f.move(dev, fresh.Digest, repo.Removed)
 	points(bob, old.Digest)
 	f.put(dev, fresh, repo.Held, "bob")
+	points(bob, old.Digest) // the note is gone with what it named
 	pend(fresh.Digest, "bob")
 	pend(fresh.Digest, "alice")
+	points(bob, fresh.Digest)
+	points(alice, old.Digest) // bob brought it, she does not see it yet
+	pend(fresh.Digest, "guard")
+	points(guard, fresh.Digest)
 	pend(oci.Digest{}, "bob")
 	points(bob, old.Digest)
-	points(alice, fresh.Digest)
+	f.move(dev, fresh.Digest, repo.Admitted)
+	points(guard, old.Digest) // nothing waits any more
+	f.tag(dev, "latest", fresh.Digest)
+	f.tag(dev, "latest", old.Digest)
+	f.move(dev, fresh.Digest, repo.Held)
+	points(guard, old.Digest) // and the notes were fulfilled
 	err := f.store.Update(f.Context(), func(tx Tx) error {
 		return tx.SetPending(f.Context(), dev, "x", blob("not placed"), "bob")
 	})

@@ -1,0 +1,230 @@
+package db_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/audit"
+	"github.com/bonded-dev/bonded/internal/db"
+	"github.com/bonded-dev/bonded/internal/db/dbtest"
+	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/repo"
+)
+
+// cpu is the CPU time of this process, user and system.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// benchEngine opens the engine that BONDED_BENCH_ENGINE names, SQLite when
+// it is not set.
+func benchEngine(b *testing.B) *db.DB {
+	if os.Getenv("BONDED_BENCH_ENGINE") == "postgres" {
+		return dbtest.Open(b, db.Options{URL: dbtest.Postgres(b)})
+	}
+	return dbtest.Open(b, db.Options{Folder: b.TempDir()})
+}
+
+// benchImage is the i-th image of a registry: five layers of a base that a
+// thousand images share, three of its own, 2 KiB of JSON.
+func benchImage(i int) *repo.Manifest {
+	raw := bytes.Repeat([]byte(fmt.Sprintf("manifest %d ", i)), 2048/len(fmt.Sprintf("manifest %d ", i)))
+	m := &repo.Manifest{
+		Digest: oci.FromBytes(raw), MediaType: oci.MediaTypeManifest, ArtifactType: oci.MediaTypeConfig, Kind: oci.KindImage, Raw: raw,
+		Annotations: map[string]string{"org.opencontainers.image.title": "bench"},
+		References:  []repo.Reference{{Digest: oci.FromBytes([]byte(fmt.Sprint("config", i))), MediaType: oci.MediaTypeConfig, Size: 7, Role: repo.RoleConfig}},
+	}
+	for l := range 8 {
+		name := fmt.Sprint("base", i/1000, l)
+		if l >= 5 {
+			name = fmt.Sprint("own", i, l)
+		}
+		m.References = append(m.References, repo.Reference{
+			Digest: oci.FromBytes([]byte(name)), MediaType: "application/vnd.oci.image.layer.v1.tar+gzip", Size: 9, Role: repo.RoleLayer,
+		})
+	}
+	return m
+}
+
+func benchRepository(i int) oci.Repository {
+	return oci.MustRepository(fmt.Sprintf("production/team-%d/service-%d", i/100, i/10))
+}
+
+// benchPlace is what an admitted push leaves.
+func benchPlace(ctx context.Context, tx *db.Tx, i int) error {
+	m, r, now := benchImage(i), benchRepository(i), time.Unix(1_800_000_000, 0)
+	for _, ref := range m.References {
+		if err := tx.PutBlob(ctx, ref.Digest, ref.Size); err != nil {
+			return err
+		}
+	}
+	if err := tx.PutManifest(ctx, m); err != nil {
+		return err
+	}
+	id, err := tx.PutDecision(ctx, &api.Decision{Repository: r.String(), Digest: m.Digest.String(), Outcome: api.Allow, DecidedAt: now,
+		Reasons: []api.Reason{{Rule: "max-severity", Outcome: api.Allow, Says: "nothing above medium"}}}, 1)
+	if err != nil {
+		return err
+	}
+	err = tx.Place(ctx, &repo.Placement{Repository: r, Digest: m.Digest, Kind: m.Kind, State: repo.Admitted, BroughtBy: "ci", BroughtAt: now, AdmittedAt: now, Decision: id})
+	if err != nil {
+		return err
+	}
+	_, err = tx.SetTag(ctx, r, fmt.Sprint("v", i), m.Digest)
+	return err
+}
+
+// benchSizes are the numbers of placements of BenchmarkRead. BONDED_BENCH_SIZES
+// names others.
+func benchSizes() []int {
+	var sizes []int
+	for _, s := range strings.Fields(os.Getenv("BONDED_BENCH_SIZES")) {
+		if n, err := strconv.Atoi(s); err == nil {
+			sizes = append(sizes, n)
+		}
+	}
+	if sizes == nil {
+		return []int{1_000, 10_000}
+	}
+	return sizes
+}
+
+// BenchmarkRead measures what each pull asks, in databases of several sizes.
+func BenchmarkRead(b *testing.B) {
+	for _, size := range benchSizes() {
+		d := benchEngine(b)
+		fill(b, d, size)
+		ctx := context.Background()
+		v := repo.Viewer{Principal: "puller"}
+		for _, op := range []struct {
+			name string
+			run  func(i int) error
+		}{
+			{"digest", func(i int) error {
+				_, err := d.Lookup(ctx, benchRepository(i), repo.Selector{Digest: benchImage(i).Digest}, v)
+				return err
+			}},
+			{"tag", func(i int) error {
+				_, err := d.Lookup(ctx, benchRepository(i), repo.Selector{Tag: fmt.Sprint("v", i)}, v)
+				return err
+			}},
+			{"view", func(i int) error {
+				return d.View(ctx, func(tx *db.Tx) error {
+					_, err := tx.Lookup(ctx, benchRepository(i), repo.Selector{Tag: fmt.Sprint("v", i)}, v)
+					return err
+				})
+			}},
+			{"blob", func(i int) error {
+				_, err := d.BlobAccess(ctx, benchRepository(i), oci.FromBytes([]byte(fmt.Sprint("base", i/1000, 2))), v)
+				return err
+			}},
+			{"decision", func(i int) error {
+				return d.View(ctx, func(tx *db.Tx) error {
+					_, err := tx.Decision(ctx, int64(i+1))
+					return err
+				})
+			}},
+			{"baseline", func(i int) error { // what the loop itself costs
+				benchRepository(i)
+				benchImage(i)
+				return nil
+			}},
+		} {
+			b.Run(fmt.Sprintf("%s/%d", op.name, size), func(b *testing.B) {
+				start, i := cpu(), 0
+				for b.Loop() {
+					if err := op.run(i * 7919 % size); err != nil {
+						b.Fatal(err)
+					}
+					i++
+				}
+				b.ReportMetric(float64(cpu()-start)/float64(b.N)/1000, "cpu-µs/op")
+			})
+		}
+		if err := d.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func fill(b *testing.B, d *db.DB, size int) {
+	b.Helper()
+	for i := 0; i < size; i += 100 {
+		err := d.Update(context.Background(), func(tx *db.Tx) error {
+			for j := i; j < min(i+100, size); j++ {
+				if err := benchPlace(context.Background(), tx, j); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkWrite measures durable transactions, alone and beside others.
+func BenchmarkWrite(b *testing.B) {
+	ctx := context.Background()
+	for _, op := range []struct {
+		name string
+		run  func(tx *db.Tx, i int) error
+	}{
+		{"small", func(tx *db.Tx, i int) error {
+			if err := tx.PutBlob(ctx, oci.FromBytes([]byte(fmt.Sprint("blob", i))), 7); err != nil {
+				return err
+			}
+			return tx.Append(ctx, audit.Event{ID: fmt.Sprint(i), At: time.Unix(1_800_000_000, 0), Kind: "blob.pushed", Principal: "ci", Method: "token"})
+		}},
+		{"push", func(tx *db.Tx, i int) error {
+			if err := benchPlace(ctx, tx, i); err != nil {
+				return err
+			}
+			return tx.Enqueue(ctx, "judge", fmt.Sprint(i), time.Unix(1_800_000_000, 0))
+		}},
+	} {
+		for _, writers := range []int{1, 64} {
+			b.Run(fmt.Sprintf("%s/%d", op.name, writers), func(b *testing.B) {
+				d := benchEngine(b)
+				var next atomic.Int64
+				b.SetParallelism(max(1, writers/runtime.GOMAXPROCS(0)))
+				start := cpu()
+				work := func() {
+					i := int(next.Add(1))
+					if err := d.Update(ctx, func(tx *db.Tx) error { return op.run(tx, i) }); err != nil {
+						b.Error(err)
+					}
+				}
+				b.ResetTimer()
+				if writers == 1 {
+					for range b.N {
+						work()
+					}
+				} else {
+					b.RunParallel(func(pb *testing.PB) {
+						for pb.Next() {
+							work()
+						}
+					})
+				}
+				b.ReportMetric(float64(cpu()-start)/float64(b.N)/1000, "cpu-µs/op")
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tx/s")
+			})
+		}
+	}
+}

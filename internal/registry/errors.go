@@ -60,9 +60,10 @@ var table = []row{
 	{push.ErrSizeMismatch, http.StatusBadRequest, manifestInvalid, "a descriptor must carry the size of its content"},
 	{push.ErrBlobUnknown, http.StatusNotFound, manifestBlobUnknown, ""},
 	{push.ErrTooLarge, http.StatusRequestEntityTooLarge, sizeInvalid, ""},
+	// "If blob deletion is disabled, the registry MUST respond with […] 405".
+	{promote.ErrInUse, http.StatusMethodNotAllowed, unsupported, "delete the manifests first"},
 	{push.ErrRefused, http.StatusForbidden, denied, ""},
 	{push.ErrTooMany, http.StatusTooManyRequests, tooManyRequests, ""},
-	{promote.ErrInUse, http.StatusMethodNotAllowed, unsupported, "delete the manifests first"},
 	{push.ErrBusy, http.StatusTooManyRequests, tooManyRequests, "wait for the other request to end, then ask for the upload's status"},
 	{blob.ErrUploadUnknown, http.StatusNotFound, blobUploadUnknown, "start a new upload"},
 	{blob.ErrOffset, http.StatusRequestedRangeNotSatisfiable, blobUploadInvalid, "ask for the upload's status with GET and go on from there"},

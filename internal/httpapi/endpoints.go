@@ -1,0 +1,128 @@
+package httpapi
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+
+	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/oci"
+)
+
+// access says who gets as far as the handler.
+type access int
+
+const (
+	public access = iota // credentials are not even looked at
+	anyone               // the handler, or who it asks, decides
+	known                // authenticated
+)
+
+// endpoint is one method of one path, as it is served and as it is described.
+type endpoint struct {
+	method, path string // the path below root
+	access       access
+	needs        string // verb on the server, for the description; "" where it depends
+	summary      string
+	query        []parameter
+	body         reflect.Type // nil for none
+	answer       reflect.Type // nil for none
+	status       int          // of success; 0 means 200
+	mediaType    string       // of the answer; "" means application/json
+	serve        func(*call) error
+}
+
+// parameter is one parameter of a query.
+type parameter struct {
+	name     string
+	about    string
+	required bool
+	values   []string // that it may have; nil for any
+	number   bool
+}
+
+func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
+
+var (
+	refParam   = parameter{name: "ref", about: "repository[:tag][@digest], or a digest alone", required: true}
+	afterParam = parameter{name: "after", about: "next of the page before"}
+	limitParam = parameter{name: "limit", about: "entries on the page, 1 to 1000; 100 when absent", number: true}
+)
+
+// endpoints is the whole API. It is filled here and only read.
+var endpoints = []endpoint{
+	{method: "GET", path: "/why", access: anyone, summary: "Explain the decision about an artifact", query: []parameter{
+		refParam, {name: "zone", about: "narrows a digest alone to a zone"}, {name: "hypothetical", about: "asks the gate of this zone, and records nothing"},
+	}, answer: typeOf[api.Why](), serve: (*call).why},
+	{method: "GET", path: "/inventory", access: anyone, summary: "List what is inside an artifact", query: []parameter{refParam}, answer: typeOf[api.Inventory](), serve: (*call).inventory},
+	{method: "GET", path: "/findings", access: anyone, summary: "List what is wrong with an artifact", query: []parameter{refParam}, answer: typeOf[api.Findings](), serve: (*call).findings},
+	{method: "GET", path: "/sbom", access: anyone, summary: "Render the inventory of an artifact as SPDX 2.3 or CycloneDX 1.6", query: []parameter{
+		refParam, {name: "format", about: "spdx when absent", values: []string{"spdx", "cyclonedx"}},
+	}, mediaType: "application/spdx+json", serve: (*call).sbom},
+	{method: "GET", path: "/affected", access: anyone, summary: "List placements that hold what an advisory or package URL names", query: []parameter{
+		{name: "id", about: "advisory, alias such as CVE-2024-1, or package URL with or without version", required: true}, afterParam, limitParam,
+	}, answer: typeOf[api.Affected](), serve: (*call).affected},
+	{method: "POST", path: "/promote", access: anyone, summary: "Take an artifact to another zone; needs promote on the target repository and pull on the source", body: typeOf[api.PromoteRequest](), answer: typeOf[api.Promoted](), serve: (*call).promote},
+
+	{method: "GET", path: "/zones", access: known, summary: "List the zones", answer: typeOf[[]api.Zone](), serve: func(c *call) error { return c.write(listed(c.o.Zones.Zones(c.r.Context()))) }},
+	{method: "GET", path: "/gates", access: known, summary: "List the gates", answer: typeOf[[]api.Gate](), serve: func(c *call) error { return c.write(listed(c.o.Zones.Gates(c.r.Context()))) }},
+	{method: "GET", path: "/gates/{name}", access: known, summary: "Return the text of a gate", answer: typeOf[api.Gate](), serve: func(c *call) error { return c.write(c.o.Zones.Gate(c.r.Context(), c.arg)) }},
+	{method: "GET", path: "/feeds", access: known, summary: "List the advisory feeds", answer: typeOf[[]api.Feed](), serve: func(c *call) error { return c.write(listed(c.o.Feeds.Feeds(c.r.Context()))) }},
+	{method: "POST", path: "/feeds/update", access: known, needs: "administer", summary: "Load the feeds; the answer is a stream of one JSON object a line", body: typeOf[api.FeedUpdate](), answer: typeOf[api.FeedProgress](), mediaType: "application/x-ndjson", serve: (*call).updateFeeds},
+	{method: "GET", path: "/health", access: known, summary: "Tell how the server is", answer: typeOf[api.Health](), serve: func(c *call) error { return c.write(c.o.Report.Health(c.r.Context())) }},
+
+	{method: "GET", path: "/audit", access: known, needs: "read-audit", summary: "List audit events", query: []parameter{
+		{name: "order", about: "newest first, which is the default, or oldest first from after on", values: []string{"newest", "oldest"}},
+		{name: "repository", about: "of the newest: in this repository"}, {name: "digest", about: "of the newest: about this digest"},
+		{name: "principal", about: "of the newest: by this principal"}, {name: "kind", about: "of the newest: of this kind"},
+		{name: "after", about: "of the oldest: beyond this sequence number", number: true}, limitParam,
+	}, answer: typeOf[api.Page[api.Event]](), serve: (*call).events},
+	{method: "POST", path: "/audit/verify", access: known, needs: "read-audit", summary: "Recompute the audit chain", answer: typeOf[api.AuditCheck](), serve: (*call).verifyAudit},
+
+	{method: "POST", path: "/enrol", access: public, summary: "Redeem a one-time code for a name and a secret", body: typeOf[api.EnrolRequest](), answer: typeOf[api.Enrolled](), serve: (*call).enrol},
+	{method: "GET", path: "/self", access: known, summary: "Return the caller's own account", answer: typeOf[api.Account](), serve: (*call).self},
+	{method: "POST", path: "/tokens", access: known, summary: "Make a further token of the caller's own account", body: typeOf[api.TokenRequest](), answer: typeOf[api.Enrolled](), status: http.StatusCreated, serve: (*call).newToken},
+	{method: "DELETE", path: "/tokens/{id}", access: known, summary: "Revoke a token: one's own, or any with revoke or administer", status: http.StatusNoContent, serve: (*call).revoke},
+	{method: "GET", path: "/principals", access: known, needs: "administer", summary: "List the accounts", query: []parameter{afterParam, limitParam}, answer: typeOf[api.Page[api.Account]](), serve: (*call).principals},
+	{method: "POST", path: "/principals", access: known, needs: "administer", summary: "Make or change an account, and give a code to enrol with", body: typeOf[api.InviteRequest](), answer: typeOf[api.Invite](), status: http.StatusCreated, serve: (*call).invite},
+	{method: "GET", path: "/principals/{name}", access: known, needs: "administer", summary: "Return an account with its tokens", answer: typeOf[api.Account](), serve: (*call).principal},
+	{method: "POST", path: "/principals/{name}/grants", access: known, needs: "administer", summary: "Add and remove grants of an account", body: typeOf[api.GrantRequest](), answer: typeOf[api.Account](), serve: (*call).grant},
+	{method: "POST", path: "/principals/{name}/disable", access: known, needs: "administer", summary: "End the right of an account to authenticate", answer: typeOf[api.Account](), serve: func(c *call) error { return c.disable(true) }},
+	{method: "POST", path: "/principals/{name}/enable", access: known, needs: "administer", summary: "Give an account the right to authenticate back", answer: typeOf[api.Account](), serve: func(c *call) error { return c.disable(false) }},
+
+	{method: "GET", path: "/openapi.json", access: public, summary: "Describe this API", serve: (*call).describe},
+}
+
+// maxQuery bounds a query, in bytes.
+const maxQuery = 8 << 10
+
+// parseQuery reads a query: only parameters that the endpoint has, each once,
+// with a value that it may have.
+func (e *endpoint) parseQuery(raw string) (url.Values, error) {
+	if len(raw) > maxQuery {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", errQuery, len(raw), maxQuery)
+	}
+	q, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %v", errQuery, err)
+	}
+	for name, values := range q {
+		i := slices.IndexFunc(e.query, func(p parameter) bool { return p.name == name })
+		switch {
+		case i < 0:
+			return nil, fmt.Errorf("%w: no parameter %s here", errQuery, oci.Quote(name))
+		case len(values) > 1:
+			return nil, fmt.Errorf("%w: parameter %s is given twice", errQuery, name)
+		case e.query[i].values != nil && !slices.Contains(e.query[i].values, values[0]):
+			return nil, fmt.Errorf("%w: %s is %s, want one of %v", errQuery, name, oci.Quote(values[0]), e.query[i].values)
+		}
+	}
+	for _, p := range e.query {
+		if p.required && q.Get(p.name) == "" {
+			return nil, fmt.Errorf("%w: parameter %s is missing: %s", errQuery, p.name, p.about)
+		}
+	}
+	return q, nil
+}

@@ -1,0 +1,163 @@
+package httpapi
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/api/openapi"
+	"github.com/bonded-dev/bonded/internal/audit"
+	"github.com/bonded-dev/bonded/internal/oci"
+)
+
+// stream writes JSON objects, one a line, as they come. The answer's status is
+// decided by the first.
+type stream struct {
+	c     *call
+	begun bool
+}
+
+// streamIdle is how long the client may take to read one line.
+const streamIdle = time.Minute
+
+func (s *stream) send(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encoding progress: %v", err)
+	}
+	control := http.NewResponseController(s.c.w)
+	// A connection that knows no deadlines is bounded by the server alone.
+	_ = control.SetWriteDeadline(s.c.o.Clock().Add(streamIdle))
+	if !s.begun {
+		s.begun = true
+		s.c.w.Header().Set("Content-Type", "application/x-ndjson")
+		s.c.w.Header().Set("X-Accel-Buffering", "no") // proxies would hold lines back
+		s.c.w.WriteHeader(http.StatusOK)
+	}
+	if _, err := s.c.w.Write(append(b, '\n')); err != nil {
+		return err
+	}
+	return control.Flush()
+}
+
+func (c *call) updateFeeds() error {
+	act, err := c.administer()
+	if err != nil {
+		return err
+	}
+	var req api.FeedUpdate
+	if err := c.decode(&req); err != nil {
+		return err
+	}
+	s := &stream{c: c}
+	ctx := c.r.Context()
+	done, err := c.o.Feeds.Update(ctx, act, req.Force, func(p api.FeedProgress) {
+		// A client that went away ends ctx, and the update with it.
+		_ = s.send(p)
+	})
+	last := api.FeedProgress{Done: done}
+	if err == nil {
+		last.Feeds, err = c.o.Feeds.Feeds(ctx)
+	}
+	switch {
+	case err != nil && !s.begun:
+		return err
+	case err != nil:
+		a := answerTo(err, c.p)
+		if a.status >= http.StatusInternalServerError && ctx.Err() == nil {
+			c.o.Log.ErrorContext(ctx, "updating feeds", "error", err)
+		}
+		last = api.FeedProgress{Error: &a.Error}
+	}
+	// Nothing is left to tell a client that is gone.
+	_ = s.send(last)
+	return nil
+}
+
+func (c *call) events() error {
+	if _, err := c.readAudit(); err != nil {
+		return err
+	}
+	limit, err := c.limit()
+	if err != nil {
+		return err
+	}
+	filter, err := c.filter()
+	if err != nil {
+		return err
+	}
+	var entries []audit.Entry
+	if c.query.Get("order") == "oldest" {
+		var after int64
+		if after, err = c.number("after", 0); err != nil {
+			return err
+		}
+		entries, err = c.o.Audit.Entries(c.r.Context(), after, limit)
+	} else {
+		entries, err = c.o.Audit.Latest(c.r.Context(), filter, limit)
+	}
+	if err != nil {
+		return err
+	}
+	page := api.Page[api.Event]{Items: make([]api.Event, len(entries))}
+	for i, e := range entries {
+		if page.Items[i], err = event(e); err != nil {
+			return err
+		}
+	}
+	if c.query.Get("order") == "oldest" && len(entries) == limit {
+		page.Next = strconv.FormatInt(entries[limit-1].Seq, 10)
+	}
+	return c.write(page, nil)
+}
+
+// filter reads what picks the newest events. From the oldest on, all are told.
+func (c *call) filter() (audit.Filter, error) {
+	f := audit.Filter{Repository: c.query.Get("repository"), Digest: c.query.Get("digest"), Principal: c.query.Get("principal"), Kind: c.query.Get("kind")}
+	oldest := c.query.Get("order") == "oldest"
+	switch {
+	case oldest && f != audit.Filter{}:
+		return f, fmt.Errorf("%w: order=oldest lists all events; a filter goes with order=newest", errQuery)
+	case !oldest && c.query.Has("after"):
+		return f, fmt.Errorf("%w: after goes with order=oldest", errQuery)
+	}
+	if f.Repository != "" {
+		if _, err := oci.ParseRepository(f.Repository); err != nil {
+			return f, err
+		}
+	}
+	if f.Digest != "" {
+		if _, err := oci.ParseDigest(f.Digest); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+// event decodes an entry of the chain.
+func event(e audit.Entry) (api.Event, error) {
+	var in audit.Event
+	if err := json.Unmarshal(e.Bytes, &in); err != nil {
+		return api.Event{}, fmt.Errorf("decoding audit event %d: %v; run: bonded fsck", e.Seq, err)
+	}
+	return api.Event{
+		Seq: e.Seq, Hash: hex.EncodeToString(e.Hash[:]), ID: in.ID, At: in.At, Kind: in.Kind, Principal: in.Principal, Method: in.Method,
+		Repository: in.Repository, Digest: in.Digest, Details: in.Details,
+	}, nil
+}
+
+func (c *call) verifyAudit() error {
+	if _, err := c.readAudit(); err != nil {
+		return err
+	}
+	return c.write(c.o.Audit.Verify(c.r.Context()))
+}
+
+func (c *call) describe() error {
+	c.writeBytes(http.StatusOK, "application/json", openapi.JSON)
+	return nil
+}

@@ -57,6 +57,9 @@ func (e *evaluation) layersMatch() api.Reason {
 		r.Outcome, r.Says = api.CannotTell, "its configuration cannot be read"
 	case len(wrong) > 0:
 		r.Outcome, r.Says = api.Deny, "content is not what the configuration says (diff_id)"
+		if v.coverage() == inventory.CoveragePartial {
+			r.Says = "content is not what the configuration says (diff_id), or was not read to its end"
+		}
 		addFacts(&r, wrong)
 		r = e.structural(r)
 	case len(unread) > 0 && !e.gate.acceptUnread:

@@ -139,7 +139,8 @@ func askRelease(x target, results string) []string {
 		"OCI_TEST_CONTENT_DISCOVERY=1",
 		"OCI_TEST_CONTENT_MANAGEMENT=1",
 		"OCI_HIDE_SKIPPED_WORKFLOWS=0",
-		"OCI_AUTOMATIC_CROSSMOUNT=1",
+		// A mount that searches other repositories would tell who holds what.
+		"OCI_AUTOMATIC_CROSSMOUNT=0",
 		"OCI_REPORT_DIR=" + results,
 	}
 }

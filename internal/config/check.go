@@ -97,7 +97,7 @@ func (k *checker) publicURL(c *Config) {
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
 		k.bad("url", "%q has more than scheme, host and port: the registry protocol lives at the root of a host", c.URL)
 	case u.Scheme == "http" && !c.TLS.Off:
-		k.clash("url", "tls.off", "url is http:// while the server answers TLS")
+		k.clash("url", "tls.plain_http", "url is http:// while the server answers TLS")
 	}
 }
 
@@ -107,16 +107,16 @@ func (k *checker) tls(c *Config) {
 		k.clash("tls.cert", "tls.key", "one is set without the other")
 	}
 	if t.Off && t.Cert != "" {
-		k.clash("tls.off", "tls.cert", "plain HTTP needs no certificate")
+		k.clash("tls.plain_http", "tls.cert", "plain HTTP needs no certificate")
 	}
 	if t.Off && len(t.Hosts) > 0 {
-		k.clash("tls.off", "tls.hosts", "plain HTTP needs no certificate")
+		k.clash("tls.plain_http", "tls.hosts", "plain HTTP needs no certificate")
 	}
 	if t.Cert != "" && len(t.Hosts) > 0 {
 		k.clash("tls.cert", "tls.hosts", "hosts are for a certificate of the server's own")
 	}
 	if t.Off && !LoopbackAddress(c.Listen) {
-		k.clash("tls.off", "listen", fmt.Sprintf("plain HTTP is for a loopback address only, and %q is none", c.Listen))
+		k.clash("tls.plain_http", "listen", fmt.Sprintf("plain HTTP is for a loopback address only, and %q is none", c.Listen))
 	}
 	for i, h := range t.Hosts {
 		if _, err := netip.ParseAddr(h); err != nil && !hostPattern.MatchString(h) {

@@ -73,7 +73,7 @@ type TLS struct {
 	Hosts []string `yaml:"hosts" json:"hosts"`
 	// Off answers plain HTTP, on a loopback address only: for a proxy on the same
 	// machine. Optional. Default false.
-	Off bool `yaml:"off" json:"off"`
+	Off bool `yaml:"plain_http" json:"plain_http"`
 }
 
 // Database holds the metadata: at most one of its fields is set.

@@ -43,7 +43,7 @@ func TestLoad(t *testing.T) {
 	file := write(t, `
 listen: 127.0.0.1:8443
 data: state
-tls: {off: true}
+tls: {plain_http: true}
 limits: {blob: 10GiB}
 gates: {strict: gates/strict.yaml}
 zones:
@@ -99,11 +99,11 @@ func TestLoadRefuses(t *testing.T) {
 		{name: "address", text: "listen: 8443\n", want: `1:9: listen: "8443" is no address`},
 		{name: "port", text: "listen: :99999\n", want: `port "99999"`},
 		{name: "url with path", text: "url: https://a/b\n", want: "1:6: url: "},
-		{name: "plain url", text: "url: http://a\n", want: "contradicts tls.off"},
+		{name: "plain url", text: "url: http://a\n", want: "contradicts tls.plain_http"},
 		{name: "cert alone", text: "tls:\n  cert: a\n", want: "2:9: tls.cert: contradicts tls.key: one is set without the other"},
-		{name: "off with cert", text: "listen: 127.0.0.1:1\ntls: {off: true, cert: a, key: b}\n", want: "tls.off: contradicts tls.cert"},
-		{name: "off on all interfaces", text: "tls: {off: true}\n", want: "tls.off: contradicts listen"},
-		{name: "off on a name", text: "listen: a.example:1\ntls: {off: true}\n", want: "tls.off: contradicts listen"},
+		{name: "off with cert", text: "listen: 127.0.0.1:1\ntls: {plain_http: true, cert: a, key: b}\n", want: "tls.plain_http: contradicts tls.cert"},
+		{name: "off on all interfaces", text: "tls: {plain_http: true}\n", want: "tls.plain_http: contradicts listen"},
+		{name: "off on a name", text: "listen: a.example:1\ntls: {plain_http: true}\n", want: "tls.plain_http: contradicts listen"},
 		{name: "hosts", text: "tls: {hosts: [ok.example, \"*\"]}\n", want: `tls.hosts[1]: "*"`},
 		{name: "two databases", text: "database: {sqlite: {}, postgres: {url_file: a}}\n", want: "database.sqlite: contradicts database.postgres"},
 		{name: "two urls", text: "database: {postgres: {url: \"postgres://a\", url_file: a}}\n", want: "database.postgres.url: contradicts database.postgres.url_file"},
@@ -202,7 +202,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte("listen: :1\n"))
 	f.Add([]byte("zones: [{name: a, from: [b]}]\nfeeds:\n- {name: x, dir: y, interval: 1d}\n"))
 	f.Add([]byte("a: &a [1]\nb: *a\n---\n"))
-	f.Add([]byte("tls:\n  <<: {off: true}\n"))
+	f.Add([]byte("tls:\n  <<: {plain_http: true}\n"))
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, b []byte) {
 		file := filepath.Join(dir, "c.yaml")

@@ -22,12 +22,15 @@ const (
 // EnvFile is the variable that names the configuration file where no flag does.
 const EnvFile = envPrefix + envServer + "_CONFIG"
 
-// variables turns "KEY=VALUE" entries into a map; the last of a name counts.
+// variables turns "KEY=VALUE" entries into a map; the last of a name counts,
+// and an empty one is as good as none.
 func variables(env []string) map[string]string {
 	m := make(map[string]string, len(env))
 	for _, kv := range env {
-		if k, v, ok := strings.Cut(kv, "="); ok {
+		if k, v, ok := strings.Cut(kv, "="); ok && v != "" {
 			m[k] = v
+		} else {
+			delete(m, k)
 		}
 	}
 	return m

@@ -70,7 +70,8 @@ func (a *Authority) issue(now time.Time) (leaf, error) {
 		return leaf{}, fmt.Errorf("reading the server's new certificate: %v", err)
 	}
 	return leaf{
-		cert:  &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: parsed},
+		// The authority goes along for clients that know its fingerprint only.
+		cert:  &tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key, Leaf: parsed},
 		from:  template.NotBefore,
 		renew: now.Add(leafLife * 2 / 3),
 	}, nil

@@ -1,0 +1,219 @@
+package cli_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/cli"
+	"github.com/bonded-dev/bonded/internal/config"
+	"github.com/bonded-dev/bonded/internal/fsck"
+)
+
+var update = flag.Bool("update", false, "rewrite the scripts' expectations and docs/cli")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"bonded": bonded})
+}
+
+// bonded is the command as the scripts run it: everything is real but the
+// clock and the parts that need a server's stores.
+func bonded() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	env := cli.Env{Vars: os.Environ(), Version: "1.2.3", Clock: func() time.Time { return now }, After: time.After, Hostname: "box", Deps: fakeParts()}
+	width, _ := strconv.Atoi(os.Getenv("TEST_WIDTH")) // no terminal where it is not set
+	code := cli.Run(ctx, env, cli.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Width: width}, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// fakeParts stand for the parts that only main knows.
+func fakeParts() cli.Deps {
+	started := func(c *config.Config) cli.Started {
+		return cli.Started{URL: "https://box:8443", Data: string(c.Data), Fresh: true, Notes: map[string]string{"advisories": "none yet: bonded feed update"}}
+	}
+	return cli.Deps{
+		Serve: func(_ context.Context, c *config.Config, o cli.ServeOptions) error {
+			o.Log.Info("serving", "listen", c.Listen, "feeds", len(c.Feeds), "plain", c.TLS.Off)
+			s := started(c)
+			switch {
+			case o.Dev && !config.LoopbackAddress(c.Listen):
+				return cli.Misused(errors.New("a development server listens on loopback only"), "--listen 127.0.0.1:PORT")
+			case o.Dev:
+				s.URL, s.Admin = "http://"+c.Listen, &api.Enrolled{Name: "administrator", Secret: "0123456789abcdef"}
+			default:
+				s.Enrol = &api.Invite{Name: "admin", Code: "KX4P-9QTM", Expires: now.Add(15 * time.Minute)}
+				s.CA, s.Fingerprint = "-----BEGIN CERTIFICATE-----\n", "00ff"
+			}
+			o.Ready(s)
+			return nil
+		},
+		Init: func(_ context.Context, c *config.Config, _ *slog.Logger) (*cli.Started, error) {
+			s := started(c)
+			if url := os.Getenv("FAKE_URL"); url != "" {
+				s.URL = url
+			}
+			s.Enrol = &api.Invite{Name: "bob", Code: "KX4P-9QTM", Expires: now.Add(15 * time.Minute)}
+			return &s, nil
+		},
+		Scan: func(_ context.Context, r cli.ScanRequest) (*cli.ScanResult, error) {
+			if _, err := os.Stat(r.Target); err != nil {
+				return nil, fmt.Errorf("opening %s: %w", r.Target, err)
+			}
+			r.Step("reading layer 1 of 1")
+			d := denied(r.Gate)
+			if r.Advisories == "" {
+				d.Outcome, d.Reasons = api.CannotTell, d.Reasons[2:]
+			}
+			return &cli.ScanResult{Target: r.Target, Inventory: api.Inventory{Coverage: "full", Layers: make([]api.Layer, 1)}, Findings: findings(), Decision: *d}, nil
+		},
+		Fsck: func(_ context.Context, c *config.Config, r cli.FsckRequest) (*fsck.Report, error) {
+			report := &fsck.Report{Blobs: 12, Bytes: 375_000_000, Manifests: 3, Placements: 4, Tags: 1, Entries: 18204, Problems: []fsck.Problem{}}
+			if r.Content {
+				report.Problems = append(report.Problems, fsck.Problem{Check: "blob", Subject: goodDigest, Text: "has 3 bytes, 4 are recorded"})
+				report.Orphans = 1
+			}
+			return report, nil
+		},
+		LoadFeed: func(_ context.Context, _ *config.Config, dir string, progress func(api.FeedProgress)) (*api.Snapshot, error) {
+			if _, err := os.Stat(dir); err != nil {
+				return nil, cli.Unavailable(fmt.Errorf("opening %s: the data folder is in use", dir), "stop the server first")
+			}
+			progress(api.FeedProgress{Feed: "local", Records: 10, Total: 10})
+			return &snapshot, nil
+		},
+	}
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                filepath.Join("testdata", "script"),
+		UpdateScripts:      *update,
+		RequireUniqueNames: true,
+		Setup: func(env *testscript.Env) error {
+			f := newFakeServer()
+			env.Values["fake"] = f
+			env.Defer(func() {
+				f.Close()
+				for _, w := range f.wrong {
+					env.T().Fatal("the fake server was misused: " + w)
+				}
+			})
+			env.Setenv("FAKE_URL", f.URL)
+			env.Setenv("FAKE_HOST", strings.TrimPrefix(f.URL, "http://"))
+			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
+			env.Setenv("USER", "bob")
+			return os.Mkdir(filepath.Join(env.WorkDir, "home"), 0o700)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":   exits,
+			"as":      as,
+			"rewrite": rewrite,
+			"mode":    mode,
+		},
+	})
+}
+
+// exits runs a command and wants that exit code: exits 3 bonded why …
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	if neg || err != nil {
+		ts.Fatalf("usage: exits CODE COMMAND")
+	}
+	code := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if code != want {
+		ts.Fatalf("exits with %d, want %d", code, want)
+	}
+}
+
+// as sets who asks the fake server, by environment: as ann.
+func as(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv("BONDED_URL", ts.Getenv("FAKE_URL"))
+	ts.Setenv("BONDED_TOKEN", args[0]+":s3cret")
+}
+
+// rewrite changes the history of the fake server's audit chain.
+func rewrite(ts *testscript.TestScript, _ bool, _ []string) {
+	f := ts.Value("fake").(*fakeServer)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range f.events {
+		f.events[i].Hash = "ff" + f.events[i].Hash[2:]
+	}
+}
+
+// mode wants those permissions of a file: mode 0600 file.
+func mode(ts *testscript.TestScript, _ bool, args []string) {
+	info, err := os.Stat(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[0] {
+		ts.Fatalf("%s has mode %s, want %s", args[1], got, args[0])
+	}
+}
+
+// stream collects what a command says and tells about each write.
+type stream struct {
+	strings.Builder
+	wrote chan string
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	s.wrote <- string(p)
+	return len(p), nil
+}
+
+// TestTail follows the events of a server until it is interrupted.
+func TestTail(t *testing.T) {
+	f := newFakeServer()
+	defer f.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	out, pause, code := &stream{wrote: make(chan string, 1)}, make(chan time.Time), make(chan int)
+	env := cli.Env{Vars: []string{"BONDED_URL=" + f.URL, "BONDED_TOKEN=ann:s3cret"}, Clock: func() time.Time { return now }, After: func(time.Duration) <-chan time.Time { return pause }}
+	go func() {
+		code <- cli.Run(ctx, env, cli.Stdio{Out: out, Err: out}, []string{"audit", "tail", "-o", "json"})
+	}()
+	next := func() (e api.Event) {
+		t.Helper()
+		line := <-out.wrote
+		if err := json.Unmarshal([]byte(line), &e); err != nil || strings.Count(line, "\n") != 1 {
+			t.Fatalf("%q: %v", line, err)
+		}
+		return e
+	}
+	for seq := int64(1); seq <= 3; seq++ {
+		if e := next(); e.Seq != seq {
+			t.Errorf("event %d comes where %d should", e.Seq, seq)
+		}
+	}
+	f.mu.Lock()
+	f.events = append(f.events, api.Event{Seq: 4, Kind: "placement.denied"})
+	f.mu.Unlock()
+	pause <- now
+	if e := next(); e.Seq != 4 {
+		t.Errorf("event %d comes where 4 should", e.Seq)
+	}
+	cancel()
+	if got := <-code; got != 0 {
+		t.Errorf("interrupted, it exits with %d", got)
+	}
+}

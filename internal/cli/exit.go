@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/client"
+	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/config"
+	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/pki"
+	"github.com/bonded-dev/bonded/internal/policy"
+	"github.com/bonded-dev/bonded/internal/policy/policytest"
+)
+
+// exitCode is what the process exits with. Scripts rely on the numbers.
+type exitCode int
+
+// The exit codes.
+const (
+	exitDone         exitCode = 0 // allowed, or done
+	exitDenied       exitCode = 1
+	exitUsage        exitCode = 2 // the command line, a file it names, or a reference to nothing
+	exitCannotTell   exitCode = 3 // held: a check could not be made
+	exitNotPermitted exitCode = 4
+	exitUnavailable  exitCode = 5 // a server that does not answer, or was asked to do two things at once
+	exitInternal     exitCode = 6
+)
+
+// exitOf is the code of a gate's outcome.
+func exitOf(o api.Outcome) exitCode {
+	switch o {
+	case api.Allow:
+		return exitDone
+	case api.Deny:
+		return exitDenied
+	case api.CannotTell:
+		return exitCannotTell
+	}
+	return exitInternal
+}
+
+// failure is an error of a command with what to do about it.
+type failure struct {
+	code  exitCode
+	what  string // what was being done, and why it was not
+	next  string // the next step; "" when there is none to name
+	cause error
+}
+
+func (f *failure) Error() string { return f.what }
+
+func (f *failure) Unwrap() error { return f.cause }
+
+// Unavailable is an error of one of the Deps that trying again later, or
+// something beside the command line, may change: a data folder in use, a
+// database that does not answer.
+func Unavailable(err error, next string) error {
+	return &failure{code: exitUnavailable, what: err.Error(), next: next, cause: err}
+}
+
+// Misused is an error of one of the Deps that another command line, or another
+// file, would not have.
+func Misused(err error, next string) error {
+	return &failure{code: exitUsage, what: err.Error(), next: next, cause: err}
+}
+
+// usage is a failure that another command line would not have.
+func usage(next, format string, operands ...any) error {
+	return &failure{code: exitUsage, what: fmt.Sprintf(format, operands...), next: next}
+}
+
+// misused is what is wrong with a command line that was not carried out.
+func (p *program) misused(cmd *cobra.Command, err error) error {
+	var f *failure
+	if errors.As(err, &f) {
+		return err
+	}
+	return &failure{code: exitUsage, what: err.Error(), next: cmd.CommandPath() + " --help", cause: err}
+}
+
+// kinds maps errors of other packages to exit codes, first match first. What
+// is in no row is internal.
+var kinds = []struct {
+	err  error
+	code exitCode
+}{
+	{config.ErrInvalid, exitUsage},
+	{config.ErrSecret, exitUsage},
+	{policy.ErrGateInvalid, exitUsage},
+	{policytest.ErrSuiteInvalid, exitUsage},
+	{oci.ErrNameInvalid, exitUsage},
+	{oci.ErrTagInvalid, exitUsage},
+	{oci.ErrDigestInvalid, exitUsage},
+	{oci.ErrManifestInvalid, exitUsage},
+	{authz.ErrGrantInvalid, exitUsage},
+	{authz.ErrNotPermitted, exitNotPermitted},
+	{authz.ErrUnauthenticated, exitNotPermitted},
+	{fs.ErrPermission, exitNotPermitted},
+	{pki.ErrOutside, exitUsage},
+	{pki.ErrUnusable, exitUnavailable},
+	{fs.ErrNotExist, exitUsage},
+	{context.Canceled, exitUnavailable},
+	{context.DeadlineExceeded, exitUnavailable},
+}
+
+// diagnose finds out what kind of error it is.
+func diagnose(err error) *failure {
+	var f *failure
+	if errors.As(err, &f) {
+		return f
+	}
+	var asked *client.Error
+	if errors.As(err, &asked) {
+		return &failure{code: exitCode(asked.ExitCode()), what: asked.Message, next: asked.Next, cause: err}
+	}
+	for _, k := range kinds {
+		if errors.Is(err, k.err) {
+			return &failure{code: k.code, what: err.Error(), cause: err}
+		}
+	}
+	return &failure{code: exitInternal, what: err.Error(), next: "if this should not happen, report it with the output of: bonded version", cause: err}
+}
+
+// codeNames are the codes that programs see, as in api.Error.
+var codeNames = map[exitCode]string{
+	exitDenied: "denied", exitUsage: "invalid", exitCannotTell: "held",
+	exitNotPermitted: "not-permitted", exitUnavailable: "unavailable", exitInternal: "internal",
+}
+
+// fail says the error on the error stream and returns the exit code.
+func (p *program) fail(ctx context.Context, err error) exitCode {
+	f := diagnose(err)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		f = &failure{code: exitUnavailable, what: "interrupted"}
+	}
+	if p.output == outputJSON || p.output == outputYAML {
+		b, err := json.Marshal(api.Error{Code: codeNames[f.code], Message: f.what, Next: f.next})
+		if err == nil {
+			fmt.Fprintln(p.io.Err, string(b))
+			return f.code
+		}
+	}
+	st := p.styles(p.io.Err, p.io.ErrTerminal)
+	fmt.Fprintln(p.io.Err, st.bad.Render("bonded:")+" "+cleanLines(strings.TrimSpace(f.what)))
+	if f.next != "" {
+		fmt.Fprintln(p.io.Err, st.faint.Render("next:")+"   "+cleanLines(f.next))
+	}
+	return f.code
+}

@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bonded-dev/bonded/internal/policy"
+)
+
+func (p *program) scan() *cobra.Command {
+	var (
+		list             listFlags
+		gate, advisories string
+	)
+	cmd := &cobra.Command{
+		Use:   "scan LAYOUT|TAR|REFERENCE",
+		Short: "Analyse and judge an artifact here, without a server",
+		Long: `Analyse an artifact and judge it, with the engine of a server and its words,
+but without one: an OCI layout (a folder), a tar of one or of docker save, or
+a reference to an image in a registry.
+
+Without --advisories nothing is matched, and a gate that asks for it cannot
+tell. Exits with 0 when the gate allows it, 1 when it denies, 3 when it cannot
+tell.`,
+		Example: `  bonded scan ./image.tar --advisories ./osv
+  bonded scan ./layout --gate production --advisories ./osv
+  bonded scan docker.io/library/debian:12 --gate ./own.yaml --advisories ./osv`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r := ScanRequest{Target: args[0], Advisories: advisories}
+			return p.runScan(cmd.Context(), r, gate, list)
+		},
+	}
+	list.add(cmd)
+	cmd.Flags().StringVar(&gate, "gate", "dev", "name of a shipped gate, or `FILE` with one")
+	cmd.Flags().StringVar(&advisories, "advisories", "", "`FOLDER` with advisories in the layout of osv.dev")
+	p.must(cmd.MarkFlagDirname("advisories"))
+	p.must(cmd.RegisterFlagCompletionFunc("gate", func(_ *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return policy.Shipped(), cobra.ShellCompDirectiveDefault
+	}))
+	return cmd
+}
+
+func (p *program) runScan(ctx context.Context, r ScanRequest, gate string, list listFlags) error {
+	if p.env.Scan == nil {
+		return absent("scan")
+	}
+	g, text, err := gateOf(gate)
+	if err != nil {
+		return err
+	}
+	r.Gate, r.GateText = g.Name(), text
+	steps := p.steps()
+	r.Step = steps.step
+	res, err := p.env.Scan(ctx, r)
+	steps.done()
+	if err != nil {
+		return err
+	}
+	p.outcome = exitOf(res.Decision.Outcome)
+	return show(p, res, func(pg *page, res *ScanResult) {
+		pg.line(pg.bold.Render(res.Target), "  ", many(len(res.Inventory.Packages), "package", "packages"), " in ", many(len(res.Inventory.Layers), "layer", "layers"), ", ", summed(res.Findings.Findings))
+		pg.line("  coverage  ", pg.coverage(res.Inventory.Coverage))
+		pg.snapshot(res.Findings.Snapshot)
+		pg.line()
+		pg.ends(pg.state(verdict{zone: res.Decision.Zone, decision: &res.Decision}), pg.faint.Render("gate "+g.Name()+" "+g.Digest().Short()))
+		pg.line()
+		pg.reasons(&res.Decision)
+		pg.change(&res.Decision, nil)
+		pg.findingRows(res.Findings.Findings, list, "bonded scan "+r.Target+" --all")
+	})
+}
+
+// gateOf reads a gate from a file, or takes a shipped one by its name.
+func gateOf(name string) (*policy.Gate, []byte, error) {
+	if slices.Contains(policy.Shipped(), name) {
+		g, err := policy.ShippedGate(name)
+		return g, nil, err
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		if !strings.ContainsAny(name, "./") {
+			return nil, nil, usage("bonded gate list --shipped", "%q is neither a file nor a shipped gate", name)
+		}
+		return nil, nil, fmt.Errorf("reading gate: %w", err)
+	}
+	g, err := policy.Parse(name, text)
+	return g, text, err
+}
+
+// absent is the answer of a build without a part.
+func absent(verb string) error {
+	return &failure{code: exitUnavailable, what: fmt.Sprintf("this build cannot %s", verb), next: "use the released program"}
+}

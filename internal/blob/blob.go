@@ -97,9 +97,7 @@ type Uploads interface {
 	// Append writes all of r at offset, which must be the upload's size, and
 	// returns how many bytes it kept, also when r or the write fails midway:
 	// kept bytes survive a crash of this process and are part of the upload.
-	// They need not survive a power cut, after which an upload may be shorter,
-	// gone, or hold other bytes: who goes on with an upload that an earlier
-	// process left hashes it again from ReadAt, and trusts no saved state.
+	// After a power cut an upload holds them or is unknown.
 	// A context that ends stops Append between two reads of r; a read that
 	// blocks is for the owner of r to end.
 	//
@@ -133,6 +131,13 @@ type Sweeper interface {
 	// Sweep removes what was last written before the given time, which must
 	// be longer ago than any Put or Commit takes, and returns how many there were.
 	Sweep(ctx context.Context, before time.Time) (int, error)
+}
+
+// ParsePath returns the digest that a path "algorithm/first two of hex/hex"
+// names, as stores lay out their blobs.
+func ParsePath(alg, two, hexed string) (oci.Digest, bool) {
+	d, err := oci.ParseDigest(alg + ":" + hexed)
+	return d, err == nil && d.Hex()[:2] == two
 }
 
 // Verify returns an error matching ErrDigest unless b has the digest d.

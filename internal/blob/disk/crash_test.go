@@ -22,12 +22,13 @@ import (
 // by somebody else.
 type story struct {
 	small, large []byte
+	boot         string       // of the machine
 	acked        []oci.Digest // stored, says the store
 	kept         int64        // of the large one, says the store
 }
 
 func newStory() *story {
-	return &story{small: blobtest.Bytes(100, 1), large: blobtest.Bytes(300_000, 2)}
+	return &story{small: blobtest.Bytes(100, 1), large: blobtest.Bytes(300_000, 2), boot: "first"}
 }
 
 func (st *story) content(d oci.Digest) []byte {
@@ -41,7 +42,7 @@ func (st *story) content(d oci.Digest) []byte {
 
 // run tells the story once, up to the first error.
 func (st *story) run(ctx context.Context, fs disk.FS) error {
-	s, err := disk.Open("/data", disk.Options{FS: fs})
+	s, err := disk.Open("/data", disk.Options{FS: fs, Boot: st.boot})
 	if err != nil {
 		return err
 	}
@@ -93,7 +94,7 @@ func (st *story) upload(ctx context.Context, u *disk.Uploads, id blob.UploadID) 
 // check says what is wrong with a store that the story left: whatever is
 // visible must be complete, and what was acknowledged must be there.
 func (st *story) check(ctx context.Context, fs disk.FS) error {
-	s, err := disk.Open("/data", disk.Options{FS: fs})
+	s, err := disk.Open("/data", disk.Options{FS: fs, Boot: st.boot})
 	if err != nil {
 		return err
 	}
@@ -152,17 +153,26 @@ func TestPowerCut(t *testing.T) {
 		if (err != nil) != d.Off() {
 			t.Fatalf("after %d changes: %v", n, err)
 		}
-		for name, loss := range disktest.Losses(6, uint64(n)) {
+		for name, loss := range disktest.Losses(3, uint64(n)) {
 			left := d.Restart(loss)
+			st.boot = "second"
 			if err := st.check(t.Context(), left); err != nil {
 				t.Errorf("cut after %d changes, lost %s: %v", n, name, err)
 			}
+			u := open(t, "/data", disk.Options{FS: left, Boot: st.boot}).Uploads()
+			err := u.Walk(t.Context(), func(id blob.UploadID, size int64, _ time.Time) error {
+				return fmt.Errorf("upload %s has %d bytes", id, size)
+			})
+			if err != nil {
+				t.Errorf("cut after %d changes, lost %s, then: %v", n, name, err)
+			}
 			// It goes on, and another cut at the end loses nothing more.
 			again := newStory()
+			again.boot = "second"
 			if err := again.run(t.Context(), left); err != nil {
 				t.Errorf("cut after %d changes, lost %s, then: %v", n, name, err)
 			}
-			again.acked = append(again.acked, st.acked...)
+			again.acked, again.boot = append(again.acked, st.acked...), "third"
 			if err := again.check(t.Context(), left.Restart(disktest.Everything())); err != nil {
 				t.Errorf("cut after %d changes, lost %s, told again and cut: %v", n, name, err)
 			}
@@ -182,7 +192,7 @@ func TestKill(t *testing.T) {
 		d.CutAfter(n)
 		err := st.run(t.Context(), d)
 		d.On()
-		s := open(t, "/data", disk.Options{FS: d})
+		s := open(t, "/data", disk.Options{FS: d, Boot: st.boot})
 		size, serr := s.Stat(t.Context(), oci.FromBytes(st.large))
 		for i := 1; i <= 2; i++ {
 			if n, err := s.Uploads().Size(t.Context(), blobtest.ID(i)); err == nil {

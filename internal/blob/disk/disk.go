@@ -3,11 +3,14 @@
 //	blobs/<algorithm>/<first two of hex>/<hex>   what was committed
 //	uploads/<id>                                 what is arriving
 //	tmp/<hex>.<number>                           what Put is writing
+//	boot                                         the start of the machine that uploads are of
 //
 // A name below blobs is made in one way only: the content is written elsewhere,
 // the file is synced, renamed into place, and the folder is synced. So what has
 // a name there is complete, and stays when the power goes. Uploads are not
-// synced while they arrive: they survive the process, not the power.
+// synced while they arrive: they survive the process, not the power. What a
+// power cut leaves of them may be zeros of the right number, so that Open drops
+// the uploads of an earlier start of the machine.
 package disk
 
 import (
@@ -57,6 +60,9 @@ type Store struct {
 type Options struct {
 	// FS is the file system. Optional: that of the operating system.
 	FS FS
+	// Boot names the present start of the machine. Optional: without it the
+	// kernel is asked; where it does not tell, each Open counts as a start.
+	Boot string
 }
 
 var (
@@ -83,6 +89,12 @@ func Open(dir string, opts Options) (*Store, error) {
 		if err := s.ensureDir(d); err != nil {
 			return nil, fmt.Errorf("opening content store %s: %w", dir, err)
 		}
+	}
+	if opts.Boot == "" {
+		opts.Boot = kernelBoot()
+	}
+	if err := s.dropOldUploads(filepath.Join(dir, "boot"), opts.Boot); err != nil {
+		return nil, fmt.Errorf("opening content store %s: %w", dir, err)
 	}
 	return s, nil
 }
@@ -182,7 +194,7 @@ func (s *Store) put(ctx context.Context, d oci.Digest, b []byte) error {
 	if there, err := s.there(ctx, d, int64(len(b))); there || err != nil {
 		return err
 	}
-	temp, f, err := s.temp(d)
+	temp, f, err := s.temp(d.Hex())
 	if err != nil {
 		return err
 	}
@@ -191,7 +203,7 @@ func (s *Store) put(ctx context.Context, d oci.Digest, b []byte) error {
 		err = s.place(temp, d)
 	}
 	if err != nil {
-		s.fs.Remove(temp) // Sweep removes what stays
+		_ = s.fs.Remove(temp) // Sweep removes what stays
 	}
 	return err
 }
@@ -212,14 +224,14 @@ func (s *Store) there(ctx context.Context, d oci.Digest, size int64) (bool, erro
 }
 
 // temp makes a file of a name that nobody else has.
-func (s *Store) temp(d oci.Digest) (string, File, error) {
+func (s *Store) temp(name string) (string, File, error) {
 	for {
-		name := filepath.Join(s.tmp, d.Hex()+"."+strconv.FormatUint(s.temps.Add(1), 10))
-		f, err := s.fs.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+		path := filepath.Join(s.tmp, name+"."+strconv.FormatUint(s.temps.Add(1), 10))
+		f, err := s.fs.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 		if errors.Is(err, fs.ErrExist) {
 			continue // of another process, or one that died
 		}
-		return name, f, err
+		return path, f, err
 	}
 }
 
@@ -263,8 +275,8 @@ func (s *Store) Walk(ctx context.Context, fn func(oci.Digest, int64) error) erro
 	return s.walk(ctx, s.blobs, func(alg string, _ fs.DirEntry) error {
 		return s.walk(ctx, filepath.Join(s.blobs, alg), func(two string, _ fs.DirEntry) error {
 			return s.walk(ctx, filepath.Join(s.blobs, alg, two), func(name string, e fs.DirEntry) error {
-				d, err := oci.ParseDigest(alg + ":" + name)
-				if err != nil || d.Hex()[:2] != two {
+				d, ok := blob.ParsePath(alg, two, name)
+				if !ok {
 					return nil
 				}
 				info, err := stillThere(e)

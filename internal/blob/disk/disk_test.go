@@ -42,7 +42,7 @@ func TestContractInMemory(t *testing.T) {
 	blobtest.Run(t, func(testing.TB) blobtest.Open {
 		d := disktest.New()
 		return func(t testing.TB) (blob.Store, blob.Uploads) {
-			s := open(t, "/data", disk.Options{FS: d})
+			s := open(t, "/data", disk.Options{FS: d, Boot: "first"})
 			return s, s.Uploads()
 		}
 	})
@@ -82,7 +82,7 @@ func TestLayout(t *testing.T) {
 		"drwx------ .", "drwx------ blobs",
 		"drwx------ blobs/sha256", "drwx------ blobs/sha256/2c", "-rw------- blobs/sha256/2c/" + hello,
 		"drwx------ blobs/sha512", "drwx------ blobs/sha512/cf", "-rw------- blobs/sha512/cf/" + empty,
-		"drwx------ tmp", "drwx------ uploads", "-rw------- uploads/" + string(blobtest.ID(1)),
+		"-rw------- boot", "drwx------ tmp", "drwx------ uploads", "-rw------- uploads/" + string(blobtest.ID(1)),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
@@ -188,7 +188,7 @@ func TestTemporaryNames(t *testing.T) {
 	b := []byte("b")
 	d := oci.FromBytes(b)
 	s := open(t, dir, disk.Options{})
-	for _, n := range []string{".1", ".2"} {
+	for _, n := range []string{".1", ".2", ".3"} {
 		if err := os.WriteFile(filepath.Join(dir, "tmp", d.Hex()+n), []byte("of somebody else"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -199,8 +199,28 @@ func TestTemporaryNames(t *testing.T) {
 	if size, err := s.Stat(t.Context(), d); size != 1 || err != nil {
 		t.Errorf("Stat = %d, %v", size, err)
 	}
-	if left, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(left) != 2 {
+	if left, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(left) != 3 {
 		t.Errorf("left are %v, %v", left, err)
+	}
+}
+
+// TestBoot opens a store again after the machine started anew, or may have.
+func TestBoot(t *testing.T) {
+	dir := t.TempDir()
+	for _, test := range []struct {
+		boot  string
+		keeps bool
+	}{{"first", false}, {"first", true}, {"first", true}, {"second", false}, {"first", false}, {"", false}, {"", true}, {"third", false}} {
+		s := open(t, dir, disk.Options{Boot: test.boot})
+		_, err := s.Uploads().Size(t.Context(), blobtest.ID(1))
+		if (err == nil) != test.keeps {
+			t.Errorf("after opening in boot %q: %v", test.boot, err)
+		}
+		if err != nil {
+			if err := s.Uploads().Begin(t.Context(), blobtest.ID(1)); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 

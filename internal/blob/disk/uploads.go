@@ -116,7 +116,7 @@ func (u *Uploads) copy(ctx context.Context, f File, offset int64, r io.Reader, k
 			if err != nil {
 				// What a failing write left beyond w is nothing that was
 				// promised; if it stays, Size tells of it.
-				f.Truncate(at)
+				_ = f.Truncate(at)
 				return at - offset, err
 			}
 		}

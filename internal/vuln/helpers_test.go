@@ -31,17 +31,26 @@ func mustParse(t testing.TB, raw string) *Record {
 func index(t testing.TB, raws ...string) *Index {
 	t.Helper()
 	b := NewBuilder()
-	s := evidence.Snapshot{Seq: 1}
+	var records []*Record
 	for i, raw := range raws {
 		r := mustParse(t, raw)
 		if err := b.Add(Row{Feed: "f", ID: r.ID, Known: day(i + 1), Packed: r.Pack()}); err != nil {
 			t.Fatal(err)
 		}
+		records = append(records, r)
+	}
+	return b.Index(snapshotOf(records...))
+}
+
+// snapshotOf covers the ecosystems that the records name.
+func snapshotOf(records ...*Record) evidence.Snapshot {
+	s := evidence.Snapshot{Seq: 1}
+	for _, r := range records {
 		for _, a := range r.Affected {
 			s.Ecosystems = append(s.Ecosystems, BaseEcosystem(a.Ecosystem))
 		}
 	}
-	return b.Index(s)
+	return s
 }
 
 // affects is one entry of affected: "Debian:12 zlib 0 <1.2" reads ecosystem,

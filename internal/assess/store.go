@@ -10,13 +10,13 @@ import (
 	"github.com/bonded-dev/bonded/internal/job"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
+	"github.com/bonded-dev/bonded/internal/vuln"
 )
 
-// Component is a package version as the inverse index knows it. Family is the
-// OSV ecosystem without release for language packages ("Go", "PyPI") and the
-// purl type for OS packages ("deb", "apk", "rpm"), because a set does not know
-// the distribution. Name is what advisories name: the source package where
-// there is one.
+// Component is a package version as the inverse index knows it: Family and Name
+// are Type and Name of its vuln.PackageKey. A set does not know the distribution
+// of its OS packages, so an answer can name images of others; judging them
+// tells.
 type Component struct {
 	Family  string
 	Name    string
@@ -94,6 +94,7 @@ type Tx interface {
 	FactsWriter
 	Inverse
 	Decisions
+	vuln.Publisher
 	audit.Outbox
 	job.Enqueuer
 }
@@ -111,19 +112,12 @@ func Components(s *inventory.Set) []Component {
 	var cs []Component
 	for i := range s.Packages {
 		p := &s.Packages[i]
-		c := Component{Family: p.Ecosystem, Name: p.Name, Version: p.Version}
-		if c.Family == "" {
-			c.Family = p.Type
-			if p.Source != "" {
-				c.Name = p.Source
+		for _, k := range vuln.KeysOf(p) {
+			c := Component{Family: k.Type, Name: k.Name, Version: p.Version}
+			if !seen[c] {
+				seen[c] = true
+				cs = append(cs, c)
 			}
-			if p.SourceVer != "" {
-				c.Version = p.SourceVer
-			}
-		}
-		if !seen[c] {
-			seen[c] = true
-			cs = append(cs, c)
 		}
 	}
 	return cs

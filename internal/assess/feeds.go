@@ -1,0 +1,250 @@
+package assess
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/evidence"
+	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/repo"
+	"github.com/bonded-dev/bonded/internal/vuln"
+	"github.com/bonded-dev/bonded/internal/vuln/feed"
+)
+
+// JobFeed is the kind of the periodic job that updates a source of advisories;
+// its key is the source's name.
+const JobFeed = "feed"
+
+// FeedOptions are what Feeds works with; all are required.
+type FeedOptions struct {
+	Sources []feed.Source
+	Reader  vuln.Reader
+	Stager  vuln.Stager
+	DB      DB
+	Live    *vuln.Live
+	Client  *http.Client
+	Temp    string // folder for archives while they are read
+	Clock   func() time.Time
+	Rand    io.Reader // cryptographic
+	Log     *slog.Logger
+}
+
+// Feeds loads advisories and has what they change judged again. It is safe for
+// concurrent use; one update runs at a time.
+type Feeds struct {
+	o       FeedOptions
+	loader  *feed.Loader
+	running sync.Mutex // held while an update runs
+
+	mu       sync.Mutex
+	by       authz.Principal        // who asked for the running update
+	progress func(api.FeedProgress) // who is told of it; nil for nobody
+}
+
+// NewFeeds returns Feeds.
+func NewFeeds(o FeedOptions) *Feeds {
+	f := &Feeds{o: o}
+	f.loader = feed.NewLoader(feed.Options{
+		Reader: o.Reader, Stager: o.Stager, Commit: f.commit, Client: o.Client, Temp: o.Temp, Now: o.Clock, Wait: wait,
+		Rand: rand.New(rand.NewPCG(seed(o.Rand), seed(o.Rand))), Token: func() string { return token(o.Rand) }, Log: o.Log, Progress: f.tell,
+	})
+	return f
+}
+
+// wait sleeps until d has passed or ctx has ended.
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// seed reads jitter's seed; jitter needs no more than being different.
+func seed(random io.Reader) (n uint64) {
+	var b [8]byte
+	if _, err := io.ReadFull(random, b[:]); err != nil {
+		return uint64(time.Now().UnixNano())
+	}
+	for _, x := range b {
+		n = n<<8 | uint64(x)
+	}
+	return n
+}
+
+func token(random io.Reader) string {
+	var b [16]byte
+	if _, err := io.ReadFull(random, b[:]); err != nil {
+		panic(fmt.Sprintf("assess: reading randomness: %v", err)) // crypto/rand does not fail
+	}
+	return fmt.Sprintf("%x", b)
+}
+
+// Feeds tells the state of every feed.
+func (f *Feeds) Feeds(ctx context.Context) ([]api.Feed, error) {
+	states, err := f.o.Reader.Feeds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := []api.Feed{}
+	for _, s := range states {
+		list = append(list, api.Feed{
+			Name: s.Name, Source: s.Source, Records: s.Records, Skipped: s.Skipped, Reasons: s.Reasons,
+			LoadedAt: s.LoadedAt, CheckedAt: s.CheckedAt, Problem: s.Problem, Held: s.Held,
+		})
+	}
+	return list, nil
+}
+
+// Update loads all sources, those in force also where they lost many records.
+// See httpapi.Feeds. Errors match repo.ErrConflict when an update is running.
+func (f *Feeds) Update(ctx context.Context, act authz.Act, force []string, progress func(api.FeedProgress)) (*api.Snapshot, error) {
+	if err := act.Permits(oci.Repository{}, authz.Administer); err != nil {
+		return nil, err
+	}
+	if len(f.o.Sources) == 0 {
+		return nil, fmt.Errorf("%w: no feed is configured; name one under feeds, or load a folder: bonded feed load DIR", repo.ErrConflict)
+	}
+	return f.load(ctx, act.Principal(), f.sources(force), progress)
+}
+
+// sources returns the sources with what is forced: a whole source, or one of
+// its feeds, which is then loaded once more by itself.
+func (f *Feeds) sources(force []string) []feed.Source {
+	var list []feed.Source
+	for _, src := range f.o.Sources {
+		src.AcceptLoss = slices.Contains(force, src.Name)
+		list = append(list, src)
+		for _, name := range force {
+			if ecosystem, ok := strings.CutPrefix(name, src.Name+"/"); ok {
+				one := src
+				one.Ecosystems, one.AcceptLoss = []string{ecosystem}, true
+				list = append(list, one)
+			}
+		}
+	}
+	return list
+}
+
+// Refresh loads one configured source; it is the periodic job. A source whose
+// feeds were not taken is no error of the job: their state says why.
+func (f *Feeds) Refresh(ctx context.Context, name string) error {
+	for _, src := range f.o.Sources {
+		if src.Name != name {
+			continue
+		}
+		_, err := f.load(ctx, authz.Internal("feeds"), []feed.Source{src}, nil)
+		return err
+	}
+	return nil // no longer configured
+}
+
+func (f *Feeds) load(ctx context.Context, by authz.Principal, sources []feed.Source, progress func(api.FeedProgress)) (*api.Snapshot, error) {
+	if !f.running.TryLock() {
+		return nil, fmt.Errorf("an update of advisories is running: %w; wait for it, or see: bonded feed list", repo.ErrConflict)
+	}
+	defer f.running.Unlock()
+	f.mu.Lock()
+	f.by, f.progress = by, progress
+	f.mu.Unlock()
+	var snapshotOf evidence.Snapshot
+	var problems []error
+	for _, src := range sources {
+		result, err := f.loader.Load(ctx, src)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		snapshotOf = result.Snapshot
+		if err := result.Err(); err != nil {
+			f.o.Log.WarnContext(ctx, "feeds were not taken", "source", src.Name, "error", err)
+		}
+	}
+	if _, err := f.o.Live.Refresh(ctx); err != nil {
+		problems = append(problems, err)
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
+	s := snapshot(snapshotOf)
+	return &s, nil
+}
+
+// tell passes progress on.
+func (f *Feeds) tell(p feed.Progress) {
+	f.mu.Lock()
+	progress := f.progress
+	f.mu.Unlock()
+	if progress != nil && p.Step == "read" {
+		progress(api.FeedProgress{Feed: p.Feed, Records: int(p.Done), Total: int(p.Total)})
+	}
+}
+
+// commit puts a load in force with its events, and has what it changes judged
+// again.
+func (f *Feeds) commit(ctx context.Context, c feed.Change) error {
+	f.mu.Lock()
+	by := f.by
+	f.mu.Unlock()
+	return f.o.DB.Update(ctx, func(tx Tx) error {
+		if c.Snapshot.Seq == 0 {
+			if err := tx.Record(ctx, c.Feeds); err != nil {
+				return err
+			}
+		} else if err := tx.Publish(ctx, c.Load, c.Snapshot, c.Feeds); err != nil {
+			return err
+		}
+		for i := range c.Results {
+			if err := f.log(ctx, tx, by, &c, &c.Results[i]); err != nil {
+				return err
+			}
+		}
+		if c.Snapshot.Seq == 0 {
+			return nil
+		}
+		return tx.Enqueue(ctx, JobAdvisories, fmt.Sprint(c.Snapshot.Seq-1), f.o.Clock())
+	})
+}
+
+// log appends the event of a feed that changed or was refused.
+func (f *Feeds) log(ctx context.Context, tx Tx, by authz.Principal, c *feed.Change, r *feed.FeedResult) error {
+	changed := r.New+r.Changed+r.Withdrawn+r.Gone > 0
+	kind := "feed.updated"
+	switch {
+	case errors.Is(r.Err, feed.ErrHeld):
+		kind = "feed.held"
+	case r.Err != nil:
+		kind = "feed.failed"
+	case !changed:
+		return nil
+	}
+	ev, err := newEvent(f.o.Rand, f.o.Clock, by, kind)
+	if err != nil {
+		return err
+	}
+	ev = ev.With("feed", r.Name)
+	if r.Err != nil {
+		ev = ev.With("problem", r.Err.Error())
+	} else {
+		ev = ev.With("records", fmt.Sprint(r.Records)).With("new", fmt.Sprint(r.New)).With("changed", fmt.Sprint(r.Changed)).
+			With("withdrawn", fmt.Sprint(r.Withdrawn)).With("gone", fmt.Sprint(r.Gone)).With("skipped", fmt.Sprint(r.Skipped))
+	}
+	if c.Snapshot.Seq != 0 {
+		ev = ev.With("snapshot", c.Snapshot.Digest.String())
+	}
+	return tx.Append(ctx, ev)
+}

@@ -1,0 +1,191 @@
+package assess
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/evidence"
+	"github.com/bonded-dev/bonded/internal/inventory"
+	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/policy"
+	"github.com/bonded-dev/bonded/internal/repo"
+)
+
+// examined is what is known about one manifest, wherever it stands.
+type examined struct {
+	stored    *repo.Manifest
+	manifest  *oci.Manifest
+	image     *inventory.Image // nil unless an image
+	digest    oci.Digest       // of the inventory; zero without one
+	findings  []evidence.Finding
+	unchecked []policy.Unchecked
+	snapshot  evidence.Snapshot
+	referrers []oci.Digest
+}
+
+// examine gathers what is known about d, analysing what was not analysed yet.
+// Errors match repo.ErrNotFound.
+func (a *Assessor) examine(ctx context.Context, d oci.Digest) (*examined, error) {
+	x := &examined{}
+	err := a.DB.View(ctx, func(tx Tx) (err error) {
+		if x.stored, err = tx.Stored(ctx, d); err != nil {
+			return err
+		}
+		x.referrers, err = tx.ReferrersOf(ctx, d)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("examining %s: %w", d, err)
+	}
+	if x.manifest, err = oci.ParseManifest(x.stored.Raw, x.stored.MediaType, d.Algorithm()); err != nil {
+		return nil, fmt.Errorf("examining %s: %w", d, err)
+	}
+	if x.stored.Kind != oci.KindImage {
+		return x, nil
+	}
+	if x.image, x.digest, err = a.Analyst.Image(ctx, x.manifest); err != nil {
+		return nil, fmt.Errorf("examining %s: %w", d, err)
+	}
+	index := a.Advisories.Index()
+	if x.snapshot, err = a.asOf(ctx, index.Snapshot(), x.image); err != nil {
+		return nil, err
+	}
+	x.findings, x.unchecked = match(index, x.image)
+	return x, nil
+}
+
+// Verdict is a decision with what a caller needs to act on it.
+type Verdict struct {
+	Decision api.Decision
+	Snapshot int64 // sequence number of the advisories
+	// Children holds the verdicts on the present image children of an index.
+	Children map[oci.Digest]Verdict
+	// Evidence lists all referrers of the digest and its children, at any depth.
+	Evidence []oci.Digest
+}
+
+// asked is one question to a gate.
+type asked struct {
+	from     oci.Repository // where children of an index are looked up
+	at       repo.Placement // the placement as it is or would be; Repository, Digest and BroughtBy count
+	clause   policy.Clause
+	promised map[string]time.Time
+	// recorded: children count by the decision they have, so that an index is
+	// not let in before its children; otherwise they are decided along with it.
+	recorded bool
+	depth    int
+}
+
+// ask runs the gate of q.at's zone.
+func (a *Assessor) ask(ctx context.Context, q asked) (*Verdict, error) {
+	gate, err := a.gate(q.at.Repository)
+	if err != nil {
+		return nil, err
+	}
+	if gate == nil {
+		return nil, fmt.Errorf("%s is in a sandbox: nothing is judged there", q.at.Repository)
+	}
+	x, err := a.examine(ctx, q.at.Digest)
+	if err != nil {
+		return nil, err
+	}
+	v := &Verdict{Snapshot: x.snapshot.Seq, Children: map[oci.Digest]Verdict{}, Evidence: slices.Clone(x.referrers)}
+	in := a.input(q, x)
+	if x.manifest.IsIndex() {
+		if q.depth > oci.MaxIndexDepth {
+			return nil, fmt.Errorf("%s: %w: indexes nested deeper than %d", q.at.Digest, oci.ErrManifestInvalid, oci.MaxIndexDepth)
+		}
+		if in.Children, err = a.children(ctx, q, x, v); err != nil {
+			return nil, err
+		}
+	}
+	v.Decision, err = gate.Evaluate(ctx, q.clause, in)
+	if err != nil {
+		return nil, fmt.Errorf("judging %s@%s: %w", q.at.Repository, q.at.Digest, err)
+	}
+	slices.SortFunc(v.Evidence, compareDigests)
+	v.Evidence = slices.Compact(v.Evidence)
+	return v, nil
+}
+
+func compareDigests(x, y oci.Digest) int { return strings.Compare(x.String(), y.String()) }
+
+func (a *Assessor) input(q asked, x *examined) *policy.Input {
+	in := &policy.Input{
+		Repository: q.at.Repository, Digest: q.at.Digest, Zone: q.at.Repository.Zone(), Kind: x.stored.Kind, Now: a.Clock(),
+		Manifest: x.manifest, Image: x.image, InventoryDigest: x.digest, ExtractorSet: a.Analyst.Set(),
+		Findings: x.findings, Unchecked: x.unchecked, Snapshot: x.snapshot, Evidence: x.referrers,
+		BroughtBy: q.at.BroughtBy, Engine: a.Engine,
+	}
+	if q.clause == policy.Stay {
+		in.AdmittedAt, in.Promised = q.at.AdmittedAt, q.promised
+	}
+	return in
+}
+
+// children decides the children of an index, those that are here.
+func (a *Assessor) children(ctx context.Context, q asked, x *examined, v *Verdict) ([]policy.Child, error) {
+	var list []policy.Child
+	for _, desc := range x.manifest.Manifests {
+		child := policy.Child{Digest: desc.Digest, Platform: desc.Platform}
+		placed, err := view(ctx, a.DB, func(tx Tx) (*repo.Placed, error) {
+			return tx.Lookup(ctx, q.from, repo.Selector{Digest: desc.Digest}, repo.Viewer{Quarantine: true})
+		})
+		switch {
+		case errors.Is(err, repo.ErrNotFound):
+			list = append(list, child)
+			continue
+		case err != nil:
+			return nil, err
+		}
+		child.Present = true
+		if placed.Manifest.Kind == oci.KindEvidence {
+			child.Platform = &oci.Platform{OS: "unknown", Architecture: "unknown"}
+			v.Evidence = append(v.Evidence, desc.Digest)
+			list = append(list, child)
+			continue
+		}
+		if err := a.child(ctx, q, placed, &child, v); err != nil {
+			return nil, err
+		}
+		list = append(list, child)
+	}
+	return list, nil
+}
+
+func (a *Assessor) child(ctx context.Context, q asked, placed *repo.Placed, child *policy.Child, v *Verdict) error {
+	if q.recorded && placed.State == repo.Held && placed.Decision == 0 {
+		return nil // its own job is still to come, and asks for the index again
+	}
+	at := placed.Placement
+	at.Repository = q.at.Repository
+	verdict, err := a.ask(ctx, asked{from: q.from, at: at, clause: q.clause, recorded: q.recorded, depth: q.depth + 1})
+	if err != nil {
+		return err
+	}
+	child.Decision = &verdict.Decision
+	v.Children[child.Digest] = *verdict
+	v.Evidence = append(v.Evidence, verdict.Evidence...)
+	v.Snapshot = max(v.Snapshot, verdict.Snapshot)
+	return nil
+}
+
+// Decide runs "enter" of the gate of to's zone for d as if it stood there,
+// with the children of an index as they stand in from, and records nothing.
+// Errors match repo.ErrNotFound.
+func (a *Assessor) Decide(ctx context.Context, from, to oci.Repository, d oci.Digest) (*Verdict, error) {
+	placed, err := view(ctx, a.DB, func(tx Tx) (*repo.Placed, error) {
+		return tx.Lookup(ctx, from, repo.Selector{Digest: d}, repo.Viewer{Quarantine: true})
+	})
+	if err != nil {
+		return nil, err
+	}
+	at := placed.Placement
+	at.Repository = to
+	return a.ask(ctx, asked{from: from, at: at, clause: policy.Enter})
+}

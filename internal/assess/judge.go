@@ -1,0 +1,273 @@
+package assess
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/audit"
+	"github.com/bonded-dev/bonded/internal/job"
+	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/policy"
+	"github.com/bonded-dev/bonded/internal/repo"
+)
+
+// conflicts bounds how often a judgement is made again because the placement
+// changed while it was made.
+const conflicts = 5
+
+// Handle is the handler of JobJudge.
+func (a *Assessor) Handle(ctx context.Context, j job.Job) error {
+	r, d, err := parseJudgeKey(j.Key)
+	if err != nil {
+		return fmt.Errorf("reading job key %q: %v", j.Key, err)
+	}
+	return a.Judge(ctx, r, d)
+}
+
+// Judge decides the placement of d in r and acts on the outcome: it lets in
+// what is allowed, refuses what is not, and does what "stay" says with what is
+// in already. A placement that is gone or not to be judged is no error.
+func (a *Assessor) Judge(ctx context.Context, r oci.Repository, d oci.Digest) error {
+	for range conflicts {
+		err := a.judge(ctx, r, d)
+		if !errors.Is(err, repo.ErrConflict) {
+			return err
+		}
+	}
+	return fmt.Errorf("judging %s@%s: %w while it was judged, %d times", r, d, repo.ErrConflict, conflicts)
+}
+
+// standing is a placement as judge finds it.
+type standing struct {
+	at      repo.Placement
+	pending []string
+	before  *Recorded // the decision in force, nil when there is none
+}
+
+func (a *Assessor) judge(ctx context.Context, r oci.Repository, d oci.Digest) error {
+	s, err := view(ctx, a.DB, func(tx Tx) (*standing, error) { return readStanding(ctx, tx, r, d) })
+	if errors.Is(err, repo.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	q := asked{from: r, at: s.at, clause: policy.Enter, recorded: true}
+	switch s.at.State {
+	case repo.Held, repo.Denied:
+	case repo.Admitted:
+		q.clause, q.promised = policy.Stay, s.promises()
+	default:
+		return nil
+	}
+	if gate, err := a.gate(r); gate == nil {
+		return ignoreGone(err)
+	}
+	verdict, err := a.ask(ctx, q)
+	if err != nil {
+		return err
+	}
+	enters := q.clause == policy.Enter && verdict.Decision.Outcome == api.Allow
+	if q.clause == policy.Stay && len(s.pending) > 0 {
+		// A tag wants to move to what is in already: that is an entry of its own.
+		again, err := a.ask(ctx, asked{from: r, at: s.at, clause: policy.Enter, recorded: true})
+		if err != nil {
+			return err
+		}
+		enters = again.Decision.Outcome == api.Allow
+	}
+	return a.DB.Update(ctx, func(tx Tx) error {
+		now, err := readStanding(ctx, tx, r, d)
+		if errors.Is(err, repo.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if now.at.Version != s.at.Version {
+			return fmt.Errorf("%s@%s: %w", r, d, repo.ErrConflict)
+		}
+		return a.apply(ctx, tx, now, verdict, enters)
+	})
+}
+
+// ignoreGone: a placement whose zone is configured no more is out of reach,
+// and one in a sandbox is not judged.
+func ignoreGone(err error) error {
+	if errors.Is(err, repo.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// promises is what the decision in force has told about deadlines.
+func (s *standing) promises() map[string]time.Time {
+	if s.before == nil || s.before.Decision.Clause != string(policy.Stay) {
+		return nil
+	}
+	return policy.Promises(&s.before.Decision)
+}
+
+func readStanding(ctx context.Context, tx Tx, r oci.Repository, d oci.Digest) (*standing, error) {
+	placed, err := tx.Lookup(ctx, r, repo.Selector{Digest: d}, repo.Viewer{Quarantine: true})
+	if err != nil {
+		return nil, err
+	}
+	s := &standing{at: placed.Placement}
+	if s.pending, err = tx.Pending(ctx, r, d); err != nil {
+		return nil, err
+	}
+	if s.at.Decision != 0 {
+		if s.before, err = tx.Decision(ctx, s.at.Decision); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// apply records the decision and acts on it, in one transaction.
+func (a *Assessor) apply(ctx context.Context, tx Tx, s *standing, v *Verdict, enters bool) error {
+	d := &v.Decision
+	changed := s.before == nil || !sameDecision(&s.before.Decision, d)
+	at := s.at
+	if changed {
+		id, err := tx.PutDecision(ctx, d, v.Snapshot)
+		if err != nil {
+			return err
+		}
+		at.Decision = id
+	} else if err := tx.ConfirmDecision(ctx, at.Decision, d.DecidedAt, v.Snapshot); err != nil {
+		return err
+	}
+	a.settle(&at, d)
+	if at != s.at {
+		if err := tx.Place(ctx, &at); err != nil {
+			return err
+		}
+	}
+	if enters {
+		if err := a.moveTags(ctx, tx, at, s.pending); err != nil {
+			return err
+		}
+	}
+	if !changed && at.State == s.at.State {
+		return nil
+	}
+	if err := a.askParents(ctx, tx, at); err != nil {
+		return err
+	}
+	return a.tell(ctx, tx, s.at.State, at, d)
+}
+
+// settle sets the placement to what the decision makes of it.
+func (a *Assessor) settle(at *repo.Placement, d *api.Decision) {
+	at.RecheckAt, at.StayUntil, at.Sentence = d.ValidUntil, time.Time{}, ""
+	if d.Outcome != api.Allow {
+		at.Sentence = policy.Sentence(d)
+	}
+	if d.Clause == string(policy.Enter) {
+		switch d.Outcome {
+		case api.Allow:
+			at.State, at.AdmittedAt = repo.Admitted, d.DecidedAt
+		case api.Deny:
+			at.State = repo.Denied
+		default:
+			at.State = repo.Held
+		}
+		return
+	}
+	var stands bool
+	if stands, at.StayUntil = policy.Stands(d, d.DecidedAt); !stands {
+		at.State, at.RecheckAt, at.StayUntil = repo.Withdrawn, time.Time{}, time.Time{}
+	}
+}
+
+func (a *Assessor) moveTags(ctx context.Context, tx Tx, at repo.Placement, pending []string) error {
+	for _, tag := range pending {
+		before, err := tx.SetTag(ctx, at.Repository, tag, at.Digest)
+		if err != nil {
+			return err
+		}
+		if err := tx.SetPending(ctx, at.Repository, tag, oci.Digest{}, at.BroughtBy); err != nil {
+			return err
+		}
+		ev, err := a.event("tag.moved")
+		if err != nil {
+			return err
+		}
+		ev = ev.On(at.Repository, at.Digest).With("tag", tag)
+		if !before.IsZero() {
+			ev = ev.With("before", before.String())
+		}
+		if err := tx.Append(ctx, ev); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// askParents has the indexes that name the placement judged again.
+func (a *Assessor) askParents(ctx context.Context, tx Tx, at repo.Placement) error {
+	parents, err := tx.Parents(ctx, at.Repository, at.Digest)
+	if err != nil {
+		return err
+	}
+	for _, p := range parents {
+		if err := tx.Enqueue(ctx, JobJudge, judgeKey(p.Repository, p.Digest), a.Clock()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tell appends the event of a changed decision.
+func (a *Assessor) tell(ctx context.Context, tx Tx, before repo.State, at repo.Placement, d *api.Decision) error {
+	kind := "placement.judged"
+	switch {
+	case at.State != before:
+		kind = "placement." + string(at.State)
+	case at.State == repo.Admitted && d.Outcome == api.Deny:
+		kind = "placement.flagged" // it stays, and somebody has to do something
+	}
+	ev, err := a.event(kind)
+	if err != nil {
+		return err
+	}
+	return tx.Append(ctx, decided(ev.On(at.Repository, at.Digest), at, d))
+}
+
+func decided(ev audit.Event, at repo.Placement, d *api.Decision) audit.Event {
+	ev = ev.With("outcome", string(d.Outcome)).With("clause", d.Clause).With("decision", fmt.Sprint(at.Decision)).With("gate", d.Inputs.Gate)
+	if d.Inputs.Snapshot != "" {
+		ev = ev.With("snapshot", d.Inputs.Snapshot)
+	}
+	var rules []string
+	for _, r := range d.Reasons {
+		if r.Outcome != api.Allow {
+			rules = append(rules, r.Rule)
+		}
+	}
+	if len(rules) > 0 {
+		ev = ev.With("rules", strings.Join(rules, ","))
+	}
+	if !at.StayUntil.IsZero() {
+		ev = ev.With("stay_until", at.StayUntil.UTC().Format(time.RFC3339))
+	}
+	return ev
+}
+
+// sameDecision reports whether two decisions say the same for the same
+// reasons. Times and inputs may differ: the later one confirms the earlier.
+func sameDecision(x, y *api.Decision) bool {
+	if x.Outcome != y.Outcome || x.Clause != y.Clause || !x.StayUntil.Equal(y.StayUntil) {
+		return false
+	}
+	a, errA := json.Marshal(x.Reasons)
+	b, errB := json.Marshal(y.Reasons)
+	return errA == nil && errB == nil && string(a) == string(b)
+}

@@ -1,0 +1,61 @@
+package server
+
+import (
+	"context"
+	"net"
+	"net/http"
+
+	"github.com/bonded-dev/bonded/internal/authn"
+	"github.com/bonded-dev/bonded/internal/httpapi"
+	"github.com/bonded-dev/bonded/internal/registry"
+	"github.com/bonded-dev/bonded/internal/telemetry"
+)
+
+// faces are the handlers of a server.
+type faces struct {
+	registry, token, api http.Handler
+	auth                 authenticator
+}
+
+// internals are the names under which parts of the server act.
+var internals = []string{"judge", "feeds", "init", "anonymous"}
+
+func (s *Server) wireFaces(ctx context.Context) (err error) {
+	open := openIn(s.zones)
+	url := s.config.URL // where it is not set, each request's own host counts
+	if s.accounts, err = authn.New(ctx, authn.Options{Store: s.db, Tokens: s.db, Clock: s.clock, Rand: s.rand, Log: s.log, Open: open, URL: url, Reserved: internals}); err != nil {
+		return err
+	}
+	f := &faces{auth: s.accounts, token: http.HandlerFunc(s.accounts.ServeToken)}
+	f.registry = registry.New(registry.Options{
+		Auth: s.accounts, Open: open, Reader: s.db, Blobs: s.content.blobs, Push: s.push, Remove: remover{s.promote},
+		Clock: s.clock, Log: s.log, MinChunk: s.content.minChunk,
+	})
+	f.api = httpapi.New(httpapi.Options{
+		Auth: s.accounts, Open: open, Explain: s.assess, Promote: promoter{s.promote, open}, Zones: zoneTeller{s.zones, s.gates, s.db},
+		Feeds: s.feeds, Audit: auditor{s.db, s.clock}, Principals: s.accounts, Enrol: s.accounts, Report: s, Log: s.log, Clock: s.clock,
+	})
+	observer := telemetry.NewObserver(telemetry.ObserverOptions{Log: s.log, Metrics: s.metrics, Tracer: s.tracing.Tracer("http"), Clock: s.clock, Rand: s.rand})
+	s.serve(s.transport.listener, observer.Wrap(s.routes(f)))
+	if s.config.Metrics.Listen == "" {
+		return nil
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.config.Metrics.Listen)
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", telemetry.MetricsHandler(s.metrics))
+	s.serve(l, mux)
+	return nil
+}
+
+// serving is a listener and who answers on it.
+type serving struct {
+	*http.Server
+	listener net.Listener
+}
+
+func (s *Server) serve(l net.Listener, h http.Handler) {
+	s.serving = append(s.serving, serving{newHTTP(h, s.log), l})
+}

@@ -1,0 +1,123 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/cli"
+	"github.com/bonded-dev/bonded/internal/config"
+	"github.com/bonded-dev/bonded/internal/fsck"
+	"github.com/bonded-dev/bonded/internal/telemetry"
+)
+
+// Parts are what the command needs beside a server to ask.
+func Parts(version string) cli.Deps {
+	p := parts{version}
+	return cli.Deps{Serve: p.serve, Init: p.init, Fsck: p.fsck, LoadFeed: p.loadFeed}
+}
+
+type parts struct{ version string }
+
+// serve runs a server until ctx ends.
+func (p parts) serve(ctx context.Context, c *config.Config, o cli.ServeOptions) error {
+	s, err := New(ctx, Options{Config: c, Dev: o.Dev, Version: o.Version, Log: o.Log, Metrics: o.Metrics, Tracing: o.Tracing})
+	if err != nil {
+		return err
+	}
+	started, err := s.Started(ctx)
+	if err != nil {
+		return fmt.Errorf("%w%s", err, suffix(s.close()))
+	}
+	return s.Run(ctx, func() {
+		if o.Ready != nil {
+			o.Ready(*started)
+		}
+	})
+}
+
+// suffix is a second error behind a first.
+func suffix(err error) string {
+	if err == nil {
+		return ""
+	}
+	return "; and " + err.Error()
+}
+
+// open opens a server that answers nobody, on any port.
+func (p parts) open(ctx context.Context, c *config.Config, log *slog.Logger) (*Server, error) {
+	quiet := *c
+	quiet.Listen, quiet.Metrics.Listen = "127.0.0.1:0", ""
+	tracing, err := telemetry.StartTracing(ctx, telemetry.TraceOptions{Log: log})
+	if err != nil {
+		return nil, err
+	}
+	return New(ctx, Options{Config: &quiet, Version: p.version, Log: log, Metrics: telemetry.NewRegistry(p.version), Tracing: tracing})
+}
+
+// init makes what a server needs on its first start.
+func (p parts) init(ctx context.Context, c *config.Config, log *slog.Logger) (_ *cli.Started, err error) {
+	s, err := p.open(ctx, c, log)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = closing(err, s) }()
+	started, err := s.Started(ctx)
+	if err == nil {
+		started.URL, err = futureURL(c)
+	}
+	return started, err
+}
+
+// futureURL is how clients will reach a server of this configuration.
+func futureURL(c *config.Config) (string, error) {
+	addr, err := net.ResolveTCPAddr("tcp", c.Listen)
+	if err != nil {
+		return "", fmt.Errorf("reading listen: %w", err)
+	}
+	return publicURL(c.URL, schemeOf(c, false), hostname(), addr), nil
+}
+
+func closing(err error, s *Server) error {
+	if closeErr := s.close(); err == nil {
+		return closeErr
+	}
+	return err
+}
+
+// fsck recomputes what must be true of stored state.
+func (p parts) fsck(ctx context.Context, c *config.Config, r cli.FsckRequest) (_ *fsck.Report, err error) {
+	s, err := p.open(ctx, c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = closing(err, s) }()
+	return s.Fsck(ctx, r.Content, r.Progress)
+}
+
+// Fsck recomputes what must be true of what this server stores.
+func (s *Server) Fsck(ctx context.Context, content bool, progress func(done int)) (*fsck.Report, error) {
+	return fsck.Check(ctx, fsck.Options{
+		Zones: s.zones, Census: s.db, Lookups: s.db, Blobs: s.content.blobs, Log: s.db, Content: content, Progress: progress,
+	})
+}
+
+// loadFeed loads advisories from a folder into the database of a server that
+// does not run. What they change is judged when it does.
+func (p parts) loadFeed(ctx context.Context, c *config.Config, dir string, progress func(api.FeedProgress)) (_ *api.Snapshot, err error) {
+	only := *c
+	only.Feeds = []config.Feed{{Name: "local", Dir: config.Path(dir)}}
+	s, err := p.open(ctx, &only, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = closing(err, s) }()
+	act, err := authz.Check(authz.Internal("command"), authz.Administer, noRepository, nil)
+	if err != nil {
+		return nil, err
+	}
+	return s.feeds.Update(ctx, act, nil, progress)
+}

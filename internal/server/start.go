@@ -1,0 +1,109 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"net/netip"
+
+	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/cli"
+)
+
+// firstAdmin is the account that the first code enrols.
+const firstAdmin = "administrator"
+
+// Started is what people are told about a server that starts. While nobody
+// administers it, it makes a new code for the first administrator; a
+// development server enrols that one by itself.
+func (s *Server) Started(ctx context.Context) (*cli.Started, error) {
+	out := &cli.Started{URL: s.transport.url, Data: string(s.config.Data), Notes: s.notes()}
+	if ca := s.transport.ca; ca != nil {
+		out.CA = string(ca)
+		if block, _ := pem.Decode(ca); block != nil {
+			sum := sha256.Sum256(block.Bytes)
+			out.Fingerprint = hex.EncodeToString(sum[:])
+		}
+	}
+	taken, err := s.administrated(ctx)
+	if err != nil || taken {
+		return out, err
+	}
+	out.Fresh = true
+	act, err := authz.Check(authz.Internal("init"), authz.Administer, noRepository, nil)
+	if err != nil {
+		return nil, err
+	}
+	invite, err := s.accounts.Invite(ctx, act, api.InviteRequest{Name: firstAdmin, Human: true, Grants: []string{"admin"}})
+	if err != nil {
+		return nil, fmt.Errorf("making a code for the first administrator: %w", err)
+	}
+	if !s.dev {
+		out.Enrol = invite
+		return out, nil
+	}
+	out.Admin, err = s.accounts.Enrol(ctx, api.EnrolRequest{Code: invite.Code, Label: "development server"}, netip.IPv6Loopback())
+	if err != nil {
+		return nil, fmt.Errorf("enrolling the administrator of a development server: %w", err)
+	}
+	return out, nil
+}
+
+// administrated reports whether anybody has ever enrolled.
+func (s *Server) administrated(ctx context.Context) (bool, error) {
+	accounts, err := s.accounts.Accounts(ctx, "", 2)
+	if err != nil || len(accounts) != 1 {
+		return len(accounts) > 1, err
+	}
+	only, err := s.accounts.Account(ctx, accounts[0].Name)
+	if err != nil {
+		return false, err
+	}
+	return only.Name != firstAdmin || len(only.Tokens) > 0, nil
+}
+
+// notes say what is off, or weaker than it could be.
+func (s *Server) notes() map[string]string {
+	notes := map[string]string{}
+	switch {
+	case len(s.config.Feeds) == 0:
+		notes["advisories"] = "no feed is configured; load a folder with: bonded feed load DIR"
+	case s.advisories.Index().Snapshot().Advisories == 0:
+		notes["advisories"] = "none yet: bonded feed update, or --feed DIR for an air gap"
+	}
+	if s.dev {
+		notes["development"] = "plain HTTP on loopback, and a zone that is not judged"
+	}
+	return notes
+}
+
+// Health reports how the server is.
+func (s *Server) Health(ctx context.Context) (*api.Health, error) {
+	h := &api.Health{Version: s.version, Checks: map[string]string{}, Notes: s.notes()}
+	for name, problem := range s.checks(ctx) {
+		if problem == "" {
+			problem = "ok"
+		}
+		h.Checks[name] = problem
+	}
+	return h, nil
+}
+
+// checks asks each part whether it works; "" means that it does.
+func (s *Server) checks(ctx context.Context) map[string]string {
+	checks := map[string]string{"database": "", "content": "", "jobs": ""}
+	if _, _, err := s.db.Head(ctx); err != nil {
+		checks["database"] = err.Error()
+	}
+	if err := s.content.check(ctx); err != nil {
+		checks["content"] = err.Error()
+	}
+	buried, err := s.db.Buried(ctx, 1)
+	if err == nil && len(buried) > 0 {
+		checks["jobs"] = fmt.Sprintf("job %s of %s was given up after %d attempts: %s", buried[0].Key, buried[0].Kind, buried[0].Attempt, buried[0].Error)
+	}
+	return checks
+}

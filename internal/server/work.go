@@ -1,0 +1,165 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/bonded-dev/bonded/internal/analyze"
+	"github.com/bonded-dev/bonded/internal/analyze/extractor"
+	"github.com/bonded-dev/bonded/internal/assess"
+	"github.com/bonded-dev/bonded/internal/audit"
+	"github.com/bonded-dev/bonded/internal/config"
+	"github.com/bonded-dev/bonded/internal/db"
+	"github.com/bonded-dev/bonded/internal/job"
+	"github.com/bonded-dev/bonded/internal/layer"
+	"github.com/bonded-dev/bonded/internal/vuln/feed"
+)
+
+// Kinds of periodic jobs.
+const (
+	jobRecheck = "recheck" // judge what time alone may have changed
+	jobSweep   = "sweep"   // remove uploads nobody goes on with
+)
+
+// Periods of those.
+const (
+	recheckEvery = 10 * time.Second
+	sweepEvery   = 10 * time.Minute
+)
+
+// tempFolder is where what does not fit in memory goes; it is emptied at start.
+func tempFolder(c *config.Config) (string, error) {
+	dir := string(c.Analysis.Temp)
+	if dir == "" {
+		dir = filepath.Join(string(c.Data), "tmp")
+		if err := os.RemoveAll(dir); err != nil {
+			return "", fmt.Errorf("emptying the folder for temporary files: %w", err)
+		}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("making the folder for temporary files: %w", err)
+	}
+	return dir, nil
+}
+
+func (s *Server) newAnalyst(database assess.DB) (*assess.Analyst, error) {
+	temp, err := tempFolder(s.config)
+	if err != nil {
+		return nil, err
+	}
+	analyzer := analyze.New(analyze.Options{
+		Extractors: extractor.All(), Claimers: extractor.Claimers(), Budget: budgetOf(s.config), TempDir: temp, Now: s.clock, Log: s.log,
+	})
+	return assess.NewAnalyst(assess.AnalystOptions{
+		Analyzer: analyzer, Blobs: s.content.blobs, DB: database, Log: s.log, Workers: s.config.Analysis.Workers,
+	}), nil
+}
+
+// budgetOf is the budget of one layer as configured.
+func budgetOf(c *config.Config) layer.Budget {
+	b := layer.Standard()
+	return b
+}
+
+func (s *Server) newFeeds(database assess.DB) (*assess.Feeds, error) {
+	temp, err := tempFolder(s.config)
+	if err != nil {
+		return nil, err
+	}
+	var sources []feed.Source
+	for _, f := range s.config.Feeds {
+		sources = append(sources, sourceOf(f))
+	}
+	return assess.NewFeeds(assess.FeedOptions{
+		Sources: sources, Reader: s.db, Stager: s.db, DB: database, Live: s.advisories, Client: &http.Client{Timeout: time.Hour},
+		Temp: temp, Clock: s.clock, Rand: s.rand, Log: s.log,
+	}), nil
+}
+
+func sourceOf(f config.Feed) feed.Source {
+	src := feed.Source{Name: f.Name, Location: f.URL, Ecosystems: f.Ecosystems}
+	if f.Dir != "" {
+		src.Location = string(f.Dir)
+	} else if len(src.Ecosystems) == 0 {
+		src.Ecosystems = knownEcosystems
+	}
+	return src
+}
+
+// knownEcosystems are those whose packages the extractors find: what a feed
+// that names none is asked for.
+var knownEcosystems = []string{
+	"Alpine", "Chainguard", "Debian", "Go", "Maven", "NuGet", "Packagist", "PyPI", "RubyGems", "Ubuntu", "Wolfi", "crates.io", "npm",
+}
+
+// wireWork sets up the job pool and the sequencer of the audit chain.
+func (s *Server) wireWork() error {
+	periodic := []job.Periodic{{Kind: jobRecheck, Every: recheckEvery}, {Kind: jobSweep, Every: sweepEvery}}
+	for _, f := range s.config.Feeds {
+		if every := f.Every(); every > 0 {
+			periodic = append(periodic, job.Periodic{Kind: assess.JobFeed, Key: f.Name, Every: every})
+		}
+	}
+	s.jobs = job.NewPool(job.Options{
+		Queue: s.db,
+		Handlers: map[string]job.Handler{
+			assess.JobJudge:      s.assess.Handle,
+			assess.JobAdvisories: s.assess.HandleAdvisories,
+			assess.JobFeed:       func(ctx context.Context, j job.Job) error { return s.feeds.Refresh(ctx, j.Key) },
+			jobRecheck:           func(ctx context.Context, _ job.Job) error { return s.assess.Recheck(ctx) },
+			jobSweep:             func(ctx context.Context, _ job.Job) error { return s.sweep(ctx) },
+		},
+		Periodic: periodic, Enqueue: s.enqueue, Clock: s.clock, Rand: s.rand, Logger: s.log, Registerer: s.metrics,
+	})
+	s.sequencer = audit.NewSequencer(audit.SequencerOptions{Log: s.db, Logger: s.log})
+	s.db.OnCommit(func(c db.Commit) {
+		if len(c.Kinds) > 0 || c.Unknown {
+			s.jobs.Wake()
+		}
+		if c.Events || c.Unknown {
+			s.sequencer.Wake()
+		}
+	})
+	return nil
+}
+
+// enqueue queues a periodic job.
+func (s *Server) enqueue(ctx context.Context, kind, key string, runAt time.Time) error {
+	return s.db.Update(ctx, func(tx *db.Tx) error { return tx.Enqueue(ctx, kind, key, runAt) })
+}
+
+// sweptAtOnce is how many rows one sweep of the database removes.
+const sweptAtOnce = 1000
+
+// sweep removes what nobody will ask for again: unfinished uploads, and leases
+// and codes that have ended.
+func (s *Server) sweep(ctx context.Context) error {
+	if err := s.push.Sweep(ctx); err != nil {
+		return err
+	}
+	for {
+		n, err := s.db.Sweep(ctx, sweptAtOnce)
+		if err != nil || n < sweptAtOnce {
+			return err
+		}
+	}
+}
+
+// notReady says why requests should not be sent here, "" when they should.
+func (s *Server) notReady(ctx context.Context) string {
+	if s.draining.Load() {
+		return "stopping"
+	}
+	var problems []string
+	for name, problem := range s.checks(ctx) {
+		if problem != "" {
+			problems = append(problems, name+": "+problem)
+		}
+	}
+	return strings.Join(problems, "; ")
+}

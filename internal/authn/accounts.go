@@ -104,13 +104,13 @@ func New(ctx context.Context, o Options) (*Accounts, error) {
 var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._@+-]{0,63}$`)
 
 // checkName reports names that no account may have. Errors match
-// oci.ErrNameInvalid.
+// authz.ErrInvalid.
 func (a *Accounts) checkName(name string) error {
 	if !namePattern.MatchString(name) {
-		return fmt.Errorf("%w: account %s: lower-case letters, digits and . _ @ + - only, at most 64", oci.ErrNameInvalid, oci.Quote(name))
+		return fmt.Errorf("%w: account name %s: lower-case letters, digits and . _ @ + - only, at most 64", authz.ErrInvalid, oci.Quote(name))
 	}
 	if name == authz.Anonymous.Subject || slices.Contains(a.o.Reserved, name) {
-		return fmt.Errorf("%w: account %s: the server itself acts under this name", oci.ErrNameInvalid, name)
+		return fmt.Errorf("%w: account name %s: the server itself acts under it", authz.ErrInvalid, name)
 	}
 	return nil
 }

@@ -32,14 +32,14 @@ const (
 )
 
 // lifetime reads a Go duration between minTTL and limit; "" is def. Errors
-// match authz.ErrGrantInvalid.
+// match authz.ErrInvalid.
 func lifetime(s string, def, limit time.Duration) (time.Duration, error) {
 	if s == "" {
 		return def, nil
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil || d < minTTL || d > limit {
-		return 0, fmt.Errorf("%w: a life of %s: want a duration such as 90m or 48h, from %s to %s", authz.ErrGrantInvalid, oci.Quote(s), minTTL, limit)
+		return 0, fmt.Errorf("%w: a life of %s: want a duration such as 90m or 48h, from %s to %s", authz.ErrInvalid, oci.Quote(s), minTTL, limit)
 	}
 	return d, nil
 }
@@ -112,6 +112,14 @@ func (a *Accounts) edit(ctx context.Context, act authz.Act, name, kind string, f
 // errEqual: there is nothing to change.
 var errEqual = errors.New("already so")
 
+// conflict is what stands against a change, in words of its own.
+type conflict string
+
+func (c conflict) Error() string { return string(c) }
+
+// Is makes errors.Is(err, repo.ErrConflict) hold.
+func (conflict) Is(target error) bool { return target == repo.ErrConflict }
+
 // notFound names what was not found.
 func notFound(err error, noun, name string) error {
 	if errors.Is(err, repo.ErrNotFound) {
@@ -122,7 +130,7 @@ func notFound(err error, noun, name string) error {
 
 // Invite makes an account, or gives one that exists other grants, and returns a
 // code by which it enrols. act is one of administer on the server. Errors match
-// oci.ErrNameInvalid, authz.ErrGrantInvalid, authz.ErrNotPermitted, and
+// authz.ErrInvalid, authz.ErrGrantInvalid, authz.ErrNotPermitted, and
 // repo.ErrConflict when the account is disabled.
 func (a *Accounts) Invite(ctx context.Context, act authz.Act, req api.InviteRequest) (*api.Invite, error) {
 	if err := administers(act); err != nil {
@@ -164,7 +172,7 @@ func (a *Accounts) invited(ctx context.Context, act authz.Act, req api.InviteReq
 		_, err = a.edit(ctx, act, req.Name, "principal.changed", func(who *Account) error {
 			switch {
 			case !who.Disabled.IsZero():
-				return fmt.Errorf("account %s is disabled: %w; enable it first", who.Name, repo.ErrConflict)
+				return conflict("account " + who.Name + " is disabled; enable it first")
 			case slices.Equal(who.Grants, grants) && who.Human == req.Human:
 				return errEqual
 			}
@@ -198,7 +206,7 @@ func keepsAdmin(act authz.Act, name string, grants []authz.Grant) error {
 	}
 	p.Grants = grants
 	if _, err := authz.Check(p, authz.Administer, oci.Repository{}, nil); err != nil {
-		return fmt.Errorf("%s would no longer administer this server: %w; another administrator can do this", name, repo.ErrConflict)
+		return conflict(name + " would no longer administer this server; another administrator can do this")
 	}
 	return nil
 }
@@ -289,7 +297,8 @@ func shown(who Account) api.Account {
 }
 
 // Enrol redeems a one-time code for a token. from is the client's address.
-// Errors match authz.ErrUnauthenticated, or are *authz.Throttled.
+// Errors match authz.ErrUnauthenticated, authz.ErrInvalid,
+// authz.ErrGrantInvalid, or are *authz.Throttled.
 func (a *Accounts) Enrol(ctx context.Context, req api.EnrolRequest, from netip.Addr) (*api.Enrolled, error) {
 	now := a.o.Clock()
 	if err := a.attempts.checkCode(from, now); err != nil {
@@ -320,7 +329,7 @@ func (a *Accounts) Enrol(ctx context.Context, req api.EnrolRequest, from netip.A
 // newToken makes a token that belongs to nobody yet.
 func (a *Accounts) newToken(label string, scope []string, ttl string) (string, Token, error) {
 	if len(label) > maxLabel {
-		return "", Token{}, fmt.Errorf("%w: a label of %d bytes, at most %d", authz.ErrGrantInvalid, len(label), maxLabel)
+		return "", Token{}, fmt.Errorf("%w: a label of %d bytes, at most %d", authz.ErrInvalid, len(label), maxLabel)
 	}
 	life, err := lifetime(ttl, tokenTTL, maxTokenTTL)
 	if err != nil {
@@ -339,7 +348,7 @@ func (a *Accounts) newToken(label string, scope []string, ttl string) (string, T
 }
 
 // NewToken makes a further token of p's own account: no wider than p, and for
-// no longer than the token that p came with. Errors match
+// no longer than the token that p came with. Errors match authz.ErrInvalid,
 // authz.ErrGrantInvalid, authz.ErrNotPermitted, and repo.ErrConflict when the
 // account has too many.
 func (a *Accounts) NewToken(ctx context.Context, p authz.Principal, req api.TokenRequest) (*api.Enrolled, error) {
@@ -394,7 +403,7 @@ func (a *Accounts) hasRoom(ctx context.Context, account string) error {
 	now := a.o.Clock()
 	tokens = slices.DeleteFunc(tokens, func(t Token) bool { return !t.Revoked.IsZero() || !now.Before(t.Expires) })
 	if len(tokens) >= maxTokens {
-		return fmt.Errorf("account %s has %d tokens: %w; revoke some", account, len(tokens), repo.ErrConflict)
+		return conflict(fmt.Sprintf("account %s has %d tokens that are good, which is the most; revoke some", account, len(tokens)))
 	}
 	return nil
 }

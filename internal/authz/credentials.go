@@ -11,6 +11,10 @@ import (
 // account. Faces answer 401 and say how to authenticate.
 var ErrUnauthenticated = errors.New("not authenticated")
 
+// ErrInvalid matches errors about what is asked of an account: its name, the
+// life or the label of a token. Faces answer 400.
+var ErrInvalid = errors.New("not valid")
+
 // Throttled is the error of somebody who tried wrong credentials, or codes,
 // too often. Faces answer 429.
 type Throttled struct {

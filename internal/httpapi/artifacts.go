@@ -96,8 +96,8 @@ func (c *call) promote() error {
 	if err != nil {
 		return err
 	}
-	if ref.Repository.IsZero() || ref.Repository.Path() == "" {
-		return fmt.Errorf("%w: reference %s must name a repository in a zone, such as dev/app:1.0", oci.ErrNameInvalid, oci.Quote(req.Reference))
+	if ref.Repository.IsZero() {
+		return fmt.Errorf("%w: %s does not say which placement is meant: want ZONE/PATH with tag or digest, such as dev/app:1.0", oci.ErrNameInvalid, oci.Quote(req.Reference))
 	}
 	if req.To == "" {
 		return fmt.Errorf("%w: to is missing: the zone to promote to", errBody)

@@ -108,7 +108,7 @@ type Auditor interface {
 
 // Principals keeps who may authenticate. Those that change something take an
 // act of administer on the server, or the principal that changes its own.
-// Errors match also authz.ErrGrantInvalid and oci.ErrNameInvalid.
+// Errors match also authz.ErrInvalid and authz.ErrGrantInvalid.
 type Principals interface {
 	Accounts(ctx context.Context, after string, limit int) ([]api.Account, error) // by name, without tokens
 	Account(ctx context.Context, name string) (*api.Account, error)               // with tokens
@@ -129,7 +129,8 @@ type Principals interface {
 type Enroller interface {
 	// Enrol redeems a code once. from is the client's address. Errors match
 	// authz.ErrUnauthenticated for a code that is unknown, used or expired,
-	// and are *authz.Throttled after too many of those.
+	// authz.ErrInvalid and authz.ErrGrantInvalid for what else is asked, and
+	// are *authz.Throttled after too many wrong codes.
 	Enrol(ctx context.Context, req api.EnrolRequest, from netip.Addr) (*api.Enrolled, error)
 }
 

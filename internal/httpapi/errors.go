@@ -23,6 +23,8 @@ var (
 	errNoEndpoint = errors.New("no endpoint of the management API")
 	// errLogin: the caller said nothing about who it is, and had to.
 	errLogin = fmt.Errorf("%w: this needs a login", authz.ErrUnauthenticated)
+	// errNarrow: the token is for a few things only, and this is none of them.
+	errNarrow = fmt.Errorf("%w: this token is for a few things only; get one with scope %s", authz.ErrUnauthenticated, wholeScope)
 	// errQuery and errBody: a request that cannot be read.
 	errQuery = errors.New("not a valid query")
 	errBody  = errors.New("not a valid body")
@@ -58,8 +60,10 @@ var table = []row{
 	{errBody, http.StatusBadRequest, "invalid", seeDescription},
 	{errMedia, http.StatusUnsupportedMediaType, "invalid", "send Content-Type: application/json"},
 	{errLarge, http.StatusRequestEntityTooLarge, "invalid", ""},
+	{errNarrow, http.StatusUnauthorized, "unauthorized", ""},
 	{authz.ErrUnauthenticated, http.StatusUnauthorized, "unauthorized", "log in: bonded login"},
 	{authz.ErrNotPermitted, http.StatusForbidden, "not-permitted", ""},
+	{authz.ErrInvalid, http.StatusBadRequest, "invalid", ""},
 	{authz.ErrGrantInvalid, http.StatusBadRequest, "invalid", ""},
 	{oci.ErrNameInvalid, http.StatusBadRequest, "invalid", ""},
 	{oci.ErrTagInvalid, http.StatusBadRequest, "invalid", ""},
@@ -80,9 +84,9 @@ type answer struct {
 	retry time.Duration // 0: no Retry-After
 }
 
-// answerTo looks up what to tell p about an error. To who has not
+// answerTo looks up what to tell the caller about an error. To who has not
 // authenticated, what is not there or not permitted may be both with a login.
-func answerTo(err error, p authz.Principal) answer {
+func (c *call) answerTo(err error) answer {
 	var throttled *authz.Throttled
 	var method *methodError
 	switch {
@@ -97,10 +101,10 @@ func answerTo(err error, p authz.Principal) answer {
 		}
 		a := answer{status: r.status, Error: api.Error{Code: r.code, Message: strings.ReplaceAll(err.Error(), "\n", "; "), Next: r.next}}
 		switch {
-		case p.IsAnonymous() && p.Method != "" && (r.is == repo.ErrNotFound || r.is == authz.ErrNotPermitted):
+		case c.p.Method == authz.Anonymous.Method && (r.is == repo.ErrNotFound || r.is == authz.ErrNotPermitted):
 			a.status, a.Code, a.Next = http.StatusUnauthorized, "unauthorized", "log in: bonded login"
-		case p.Scope != nil && r.is == authz.ErrNotPermitted:
-			a.status, a.Code, a.Next = http.StatusUnauthorized, "unauthorized", "this token may be too narrow: get one with scope "+wholeScope
+		case r.is == authz.ErrNotPermitted && c.wider(err):
+			a.status, a.Code, a.Message, a.Next = http.StatusUnauthorized, "unauthorized", "this token was not issued for that", "get one with scope "+wholeScope
 		case a.status == http.StatusServiceUnavailable:
 			a.retry = time.Second
 		}

@@ -109,21 +109,38 @@ func (c *call) fail(err error) {
 	if errors.Is(err, context.Canceled) && c.r.Context().Err() != nil {
 		return
 	}
-	a := answerTo(err, c.p)
+	a := c.answerTo(err)
 	switch {
 	case a.status == http.StatusUnauthorized:
-		scope, cause := "", err
-		switch {
-		case errors.Is(err, authz.ErrNotPermitted) && c.p.Scope != nil:
-			scope = wholeScope
-		case !errors.Is(err, authz.ErrUnauthenticated) || errors.Is(err, errLogin):
-			cause = nil
-		}
-		c.w.Header().Set("WWW-Authenticate", c.o.Auth.Challenge(c.r, cause, scope))
+		c.w.Header().Set("WWW-Authenticate", c.challenge(err))
 	case a.status >= http.StatusInternalServerError:
 		c.o.Log.ErrorContext(c.r.Context(), "answering a management request", "method", c.r.Method, "path", c.r.URL.Path, "status", a.status, "error", err)
 	}
 	a.write(c.w)
+}
+
+// challenge says how to come back after a 401 because of err.
+func (c *call) challenge(err error) string {
+	switch {
+	case errors.Is(err, errNarrow) || errors.Is(err, authz.ErrNotPermitted) && c.p.Scope != nil:
+		return c.o.Auth.Challenge(c.r, authz.ErrNotPermitted, wholeScope)
+	case errors.Is(err, errLogin) || !errors.Is(err, authz.ErrUnauthenticated):
+		return c.o.Auth.Challenge(c.r, nil, "")
+	}
+	return c.o.Auth.Challenge(c.r, err, "")
+}
+
+// wider reports whether the account may do what it was refused, and only its
+// token was not made for.
+func (c *call) wider(err error) bool {
+	var refusal *authz.Refusal
+	if c.p.Scope == nil || !errors.As(err, &refusal) {
+		return false
+	}
+	whole := c.p
+	whole.Scope = nil
+	_, err = authz.Check(whole, refusal.Verb, refusal.Repository, c.o.Open)
+	return err == nil
 }
 
 // wholeScope is the scope of a token for all that its account may do.

@@ -4,7 +4,6 @@ import (
 	"net/http"
 
 	"github.com/bonded-dev/bonded/api"
-	"github.com/bonded-dev/bonded/internal/authz"
 )
 
 func (c *call) enrol() error {
@@ -15,15 +14,26 @@ func (c *call) enrol() error {
 	return c.write(c.o.Enrol.Enrol(c.r.Context(), req, c.o.ClientAddr(c.r)))
 }
 
-// self tells an account about itself, unless the token is for a few things only.
-func (c *call) self() error {
+// own lets a caller manage its own account, unless its token is for a few
+// things only.
+func (c *call) own() error {
 	if c.p.Scope != nil {
-		return &authz.Refusal{Principal: c.p.Name(), Verb: "read its account with this token"}
+		return errNarrow
+	}
+	return nil
+}
+
+func (c *call) self() error {
+	if err := c.own(); err != nil {
+		return err
 	}
 	return c.write(c.o.Principals.Account(c.r.Context(), c.p.Subject))
 }
 
 func (c *call) newToken() error {
+	if err := c.own(); err != nil {
+		return err
+	}
 	var req api.TokenRequest
 	if err := c.decode(&req); err != nil {
 		return err
@@ -33,6 +43,9 @@ func (c *call) newToken() error {
 }
 
 func (c *call) revoke() error {
+	if err := c.own(); err != nil {
+		return err
+	}
 	if err := c.o.Principals.Revoke(c.r.Context(), c.p, c.arg); err != nil {
 		return err
 	}

@@ -55,7 +55,11 @@ func reference(s string) (oci.Reference, error) {
 		d, err := oci.ParseDigest(s)
 		return oci.Reference{Digest: d}, err
 	}
-	return oci.ParseReference(s)
+	ref, err := oci.ParseReference(s)
+	if err == nil && ref.Repository.Path() == "" {
+		err = fmt.Errorf("%w: %s is in no zone: want ZONE/PATH, such as dev/app:1.0", oci.ErrNameInvalid, oci.Quote(s))
+	}
+	return ref, err
 }
 
 // Sizes of pages.

@@ -67,7 +67,7 @@ func (c *call) updateFeeds() error {
 	case err != nil && !s.begun:
 		return err
 	case err != nil:
-		a := answerTo(err, c.p)
+		a := c.answerTo(err)
 		if a.status >= http.StatusInternalServerError && ctx.Err() == nil {
 			c.o.Log.ErrorContext(ctx, "updating feeds", "error", err)
 		}

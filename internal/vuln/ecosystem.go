@@ -1,6 +1,7 @@
 package vuln
 
 import (
+	"regexp"
 	"strings"
 
 	"github.com/bonded-dev/bonded/internal/inventory"
@@ -27,12 +28,12 @@ var ecosystems = map[string]ecosystem{
 	"Debian": {purl: "deb", order: "Debian", distro: true, releases: true, native: "DEBIAN-CVE-", plain: debianPlain},
 	"Ubuntu": {purl: "deb", order: "Ubuntu", distro: true, releases: true, native: "UBUNTU-CVE-", plain: debianPlain, release: ubuntuRelease},
 
-	"Alpine":                       {purl: "apk", order: "Alpine", distro: true, releases: true, native: "ALPINE-CVE-", plain: startsWithDigit, release: alpineRelease},
-	"Alpaquita":                    {purl: "apk", order: "Alpaquita", distro: true, releases: true, native: "BELL-CVE-", plain: startsWithDigit},
-	"BellSoft Hardened Containers": {purl: "apk", order: "BellSoft Hardened Containers", distro: true, releases: true, native: "BELL-CVE-", plain: startsWithDigit},
-	"Chainguard":                   {purl: "apk", order: "Chainguard", distro: true, native: "CGA-", plain: startsWithDigit},
-	"MinimOS":                      {purl: "apk", order: "MinimOS", distro: true, native: "MINI-", plain: startsWithDigit},
-	"Wolfi":                        {purl: "apk", order: "Wolfi", distro: true, native: "CGA-", plain: startsWithDigit},
+	"Alpine":                       {purl: "apk", order: "Alpine", distro: true, releases: true, native: "ALPINE-CVE-", plain: apkPlain, release: alpineRelease},
+	"Alpaquita":                    {purl: "apk", order: "Alpaquita", distro: true, releases: true, native: "BELL-CVE-", plain: apkPlain},
+	"BellSoft Hardened Containers": {purl: "apk", order: "BellSoft Hardened Containers", distro: true, releases: true, native: "BELL-CVE-", plain: apkPlain},
+	"Chainguard":                   {purl: "apk", order: "Chainguard", distro: true, native: "CGA-", plain: apkPlain},
+	"MinimOS":                      {purl: "apk", order: "MinimOS", distro: true, native: "MINI-", plain: apkPlain},
+	"Wolfi":                        {purl: "apk", order: "Wolfi", distro: true, native: "CGA-", plain: apkPlain},
 
 	"AlmaLinux":   {purl: "rpm", order: "AlmaLinux", distro: true, releases: true, native: "ALSA-", release: majorRelease},
 	"Azure Linux": {purl: "rpm", order: "Red Hat", distro: true, releases: true, native: "AZL-"},
@@ -224,6 +225,12 @@ func debianPlain(v string) bool {
 }
 
 func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+
+// apkVersion is the form of apk-package(5). Package semantic orders any other
+// text below all versions.
+var apkVersion = regexp.MustCompile(`^[0-9]+(\.[0-9]+)*[a-z]?(_(alpha|beta|pre|rc|cvs|svn|git|hg|p)[0-9]*)*(~[0-9a-f]+)?(-r[0-9]+)?$`)
+
+func apkPlain(v string) bool { return apkVersion.MatchString(v) }
 
 // semverPlain reports whether v begins as a semantic version does; package
 // semantic would order any other text below all versions.

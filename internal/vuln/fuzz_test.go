@@ -157,6 +157,11 @@ func FuzzCompare(f *testing.F) {
 		if (ab == incomparable) != (ba == incomparable) {
 			t.Errorf("%s: %q and %q compare from one side only", name, a, b)
 		}
+		if c := newComparer(&eco, a); c.numbers && vb != nil {
+			if sign, ok := compareNumbers(c.plain, []byte(b)); ok && sign != int(ab) {
+				t.Errorf("%s: the numbers of %q and %q compare to %d, the versions to %d", name, a, b, sign, ab)
+			}
+		}
 		if d := time.Since(start); d > time.Second {
 			t.Errorf("%s: comparing %q with %q took %s", name, a, b, d)
 		}

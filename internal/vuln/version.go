@@ -1,7 +1,9 @@
 package vuln
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/google/osv-scalibr/semantic"
 )
@@ -63,6 +65,8 @@ type comparer struct {
 	parsed  semantic.Version // nil when it cannot be compared by the ecosystem's order
 	semver  semantic.Version // nil but in ecosystems without an order
 	seen    map[string]int8  // sign of version - key, or incomparable
+	numbers bool             // whether compareNumbers may be asked
+	plain   string           // the version as advisories write it
 }
 
 const incomparable = 2
@@ -73,7 +77,47 @@ func newComparer(eco *ecosystem, version string) *comparer {
 	if eco.order == "" {
 		c.semver = parseVersion(eco, version, true)
 	}
+	c.plain = version
+	if eco.version != nil {
+		c.plain = eco.version(version)
+	}
+	switch eco.purl {
+	case "deb", "rpm", "apk", "golang", "npm", "cargo":
+		c.numbers = c.parsed != nil
+	}
 	return c
+}
+
+// compareNumbers decides most comparisons without reading the versions whole:
+// where both begin with the same numbers between dots and the next number
+// differs, every order of numbers (Debian, RPM, Alpine, semantic versions)
+// goes by that number. It says false where it does not decide: a number with a
+// leading zero, an epoch, anything but digits and dots up to the difference,
+// and beyond the third number, where a semantic version ends.
+func compareNumbers(a string, b []byte) (int, bool) {
+	for range 3 {
+		n, m := 0, 0
+		for n < len(a) && isDigit(a[n]) {
+			n++
+		}
+		for m < len(b) && isDigit(b[m]) {
+			m++
+		}
+		if n == 0 || m == 0 || a[0] == '0' && n > 1 || b[0] == '0' && m > 1 || n < len(a) && a[n] == ':' || m < len(b) && b[m] == ':' {
+			return 0, false
+		}
+		if n != m {
+			return cmp.Compare(n, m), true
+		}
+		if sign := strings.Compare(a[:n], string(b[:m])); sign != 0 {
+			return sign, true
+		}
+		if n == len(a) || m == len(b) || a[n] != '.' || b[m] != '.' {
+			return 0, false
+		}
+		a, b = a[n+1:], b[m+1:]
+	}
+	return 0, false
 }
 
 // readable reports whether the package's version can be compared at all.
@@ -88,6 +132,11 @@ func (c *comparer) compare(v []byte, semver bool) (int, bool) {
 	}
 	if own == nil {
 		return 0, false
+	}
+	if c.numbers {
+		if sign, ok := compareNumbers(c.plain, v); ok {
+			return sign, true
+		}
 	}
 	if sign, ok := c.seen[string(v)]; ok {
 		return int(sign), sign != incomparable

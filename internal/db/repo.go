@@ -91,7 +91,9 @@ const (
 			(SELECT q.placement_id FROM pending q JOIN placement o ON o.id = q.placement_id
 				WHERE q.repository_id = r.id AND q.name = ? AND q.principal = ?
 					AND o.state IN ('held', 'denied') AND (o.brought_by = q.principal OR CAST(? AS bigint) = 1)),
-			(SELECT t.placement_id FROM tag t WHERE t.repository_id = r.id AND t.name = ?))`
+			(SELECT t.placement_id FROM tag t WHERE t.repository_id = r.id AND t.name = ?),
+			(SELECT MAX(q.placement_id) FROM pending q JOIN placement o ON o.id = q.placement_id
+				WHERE q.repository_id = r.id AND q.name = ? AND o.state IN ('held', 'denied')))`
 )
 
 // Lookup implements repo.Reader.
@@ -110,7 +112,7 @@ func (tx *Tx) Lookup(ctx context.Context, r oci.Repository, s repo.Selector, v r
 func (tx *Tx) lookup(ctx context.Context, r oci.Repository, s repo.Selector, v repo.Viewer) (*repo.Placed, error) {
 	query, args := lookupDigest, []any{r.String(), s.Digest.String()}
 	if s.Tag != "" {
-		query, args = lookupTag, []any{r.String(), s.Tag, v.Principal, number(v.Quarantine), s.Tag}
+		query, args = lookupTag, []any{r.String(), s.Tag, v.Principal, number(v.Quarantine), s.Tag, s.Tag}
 	}
 	var p placementRow
 	var m manifestRow

@@ -131,9 +131,10 @@ type Page struct {
 // All methods return ErrNotFound for what is not there.
 type Reader interface {
 	// Lookup finds a manifest. A tag that v's principal has pending wins over
-	// the one in force while what it names waits in the intake, visible to v. It
-	// returns placements of every state but Removed: whether v may see it is for
-	// Visible to say.
+	// the one in force while what it names waits in the intake, visible to v. A
+	// tag that is in force nowhere and pending for somebody leads to what waits
+	// for it, so that a refusal can say why. Lookup returns placements of every
+	// state but Removed: whether v may see it is for Visible to say.
 	Lookup(ctx context.Context, r oci.Repository, s Selector, v Viewer) (*Placed, error)
 	// Tags lists the tags that v can see, in byte order.
 	Tags(ctx context.Context, r oci.Repository, v Viewer, p Page) ([]string, error)

@@ -131,6 +131,13 @@ func testPending(f *fixture) {
 	f.tag(dev, "latest", old.Digest)
 	f.move(dev, fresh.Digest, repo.Held)
 	points(guard, old.Digest) // and the notes were fulfilled
+	f.update(func(ctx context.Context, tx Tx) error { return tx.SetPending(ctx, dev, "new", fresh.Digest, "bob") })
+	for _, v := range []repo.Viewer{nobody, alice, guard} {
+		got, err := f.store.Reader.Lookup(f.Context(), dev, repo.Selector{Tag: "new"}, v)
+		if err != nil || got.Manifest.Digest != fresh.Digest || got.State != repo.Held {
+			f.Errorf("a tag that only waits, for %+v: got %v, %v", v, got, err)
+		}
+	}
 	err := f.store.Update(f.Context(), func(tx Tx) error {
 		return tx.SetPending(f.Context(), dev, "x", blob("not placed"), "bob")
 	})

@@ -30,8 +30,8 @@ type Options struct {
 	// caller is anonymous, which suffices to enrol.
 	Name, Secret string
 	// HTTPClient does the requests. Optional: by default one that follows the
-	// environment's proxy settings and has no overall time limit; contexts set
-	// those.
+	// environment's proxy settings, no redirects, and has no overall time
+	// limit; contexts set those.
 	HTTPClient *http.Client
 	// UserAgent is sent with each request. Optional: "bonded-client".
 	UserAgent string
@@ -75,7 +75,8 @@ func New(o Options) (*Client, error) {
 	if c.http == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.TLSClientConfig = &tls.Config{RootCAs: o.CA, MinVersion: tls.VersionTLS12}
-		c.http = &http.Client{Transport: t}
+		// The API redirects nobody: who does would get the secret, perhaps in clear text.
+		c.http = &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	}
 	return c, nil
 }

@@ -129,7 +129,7 @@ pattern * stands for one path segment and ** at the end for all that follow.`,
 				return err
 			}
 			return show(p, inv, func(pg *page, inv *api.Invite) {
-				pg.line("code for ", pg.bold.Render(inv.Name), "  ", pg.bold.Render(inv.Code), "  valid for ", span(inv.Expires.Sub(pg.now)), ", shown once")
+				pg.line("code for ", pg.bold.Render(inv.Name), "  ", pg.bold.Render(inv.Code), "  valid for ", pg.validity(inv.Expires), ", shown once")
 				pg.line()
 				pg.line("its owner enrols with: bonded login ", l.URL, " --code ", inv.Code)
 			})

@@ -195,7 +195,7 @@ func (p *program) announce(s Started, dev bool) error {
 		}
 		if s.Enrol != nil {
 			pg.fact("first administrator", "bonded login "+s.URL+" --code "+pg.bold.Render(s.Enrol.Code))
-			pg.fact("", fmt.Sprintf("valid for %s, shown once", span(s.Enrol.Expires.Sub(pg.now)+time.Second/2)))
+			pg.fact("", fmt.Sprintf("valid for %s, shown once", pg.validity(s.Enrol.Expires)))
 		}
 		if s.Admin != nil {
 			pg.fact("administrator", s.Admin.Name+", token "+pg.bold.Render(s.Admin.Secret))

@@ -41,13 +41,17 @@ func span(d time.Duration) string {
 		return fmt.Sprintf("%d min", int(d/time.Minute))
 	case d < 2*day:
 		return fmt.Sprintf("%d h", int(d/time.Hour))
-	case d < 60*day:
+	case d < 120*day:
 		return fmt.Sprintf("%d days", int(d/day))
 	case d < 730*day:
 		return fmt.Sprintf("%d months", int(d/(30*day)))
 	}
 	return fmt.Sprintf("%d years", int(d/(365*day)))
 }
+
+// validity says how long something is still good, to the nearest minute: it was
+// made a moment ago.
+func (w words) validity(until time.Time) string { return span(until.Sub(w.now).Round(time.Minute)) }
 
 // moment says a time for people who compare: in UTC, to the second.
 func moment(t time.Time) string {

@@ -20,7 +20,7 @@ func TestWords(t *testing.T) {
 		{w.ago(now.Add(-2 * time.Minute)), "2 min ago"},
 		{w.ago(now.Add(-47 * time.Hour)), "47 h ago"},
 		{w.ago(now.Add(-49 * time.Hour)), "2 days ago"},
-		{w.ago(now.AddDate(0, -3, 0)), "3 months ago"},
+		{w.ago(now.AddDate(0, -5, 0)), "5 months ago"},
 		{w.ago(now.AddDate(-3, 0, 0)), "3 years ago"},
 		{w.ago(now.Add(14 * time.Minute)), "in 14 min"},
 		{moment(now), "2026-11-22 12:00:00Z"},

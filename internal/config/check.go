@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -18,13 +19,15 @@ const SandboxZone = "sandbox"
 
 // Bounds of fields, beyond which a value is a mistake.
 const (
-	maxManifest    = 4 << 20 // the registry's own limit
 	minBlob        = 1 << 20
 	maxDrain       = Duration(10 * time.Minute)
 	minInterval    = Duration(time.Minute)
 	minConnections = 2 // one would let a waiting writer starve readers
 	maxConnections = 1000
 )
+
+// sqliteFile is the name of the database in its folder.
+const sqliteFile = "bonded.db"
 
 // namePattern is one segment of a repository name.
 var namePattern = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$`)
@@ -149,6 +152,9 @@ func loopbackHost(host string) bool {
 func (k *checker) database(d *Database) {
 	if d.SQLite != nil && d.Postgres != nil {
 		k.clash("database.sqlite", "database.postgres", "metadata is kept in one of them")
+	}
+	if s := d.SQLite; s != nil && s.Path != "" && filepath.Base(string(s.Path)) != sqliteFile {
+		k.bad("database.sqlite.path", "%q is not named %s", s.Path, sqliteFile)
 	}
 	p := d.Postgres
 	if p == nil {
@@ -275,9 +281,6 @@ func (k *checker) limits(l *Limits) {
 	if l.Blob < minBlob {
 		k.bad("limits.blob", "is %s, at least %s", l.Blob, Size(minBlob))
 	}
-	if l.Manifest < 1<<10 || l.Manifest > maxManifest {
-		k.bad("limits.manifest", "is %s, want 1KiB to %s", l.Manifest, Size(maxManifest))
-	}
 	k.positive("limits.referrers", l.Referrers)
 	k.positive("limits.uploads", l.Uploads)
 	for _, d := range []struct {
@@ -297,14 +300,13 @@ func (k *checker) analysis(a *Analysis) {
 	for _, s := range []struct {
 		field string
 		value Size
-	}{{"analysis.memory", a.Memory}, {"analysis.bytes", a.Bytes}} {
+	}{{"analysis.bytes", a.Bytes}, {"analysis.file", a.File}} {
 		if s.value < 1<<20 {
 			k.bad(s.field, "is %s, at least 1MiB", s.value)
 		}
 	}
 	k.positive("analysis.ratio", a.Ratio)
 	k.positive("analysis.entries", a.Entries)
-	k.positive("analysis.depth", a.Depth)
 	if a.Time < Duration(time.Second) {
 		k.bad("analysis.time", "is %s, at least 1s", a.Time)
 	}

@@ -86,8 +86,8 @@ type Database struct {
 
 // SQLite is a database in one file.
 type SQLite struct {
-	// Path is the file. It must be on a local disk. Optional. Default
-	// "bonded.db" in the data folder.
+	// Path is the file, which is named bonded.db. It must be on a local disk.
+	// Optional. Default: in the data folder.
 	Path Path `yaml:"path" json:"path"`
 }
 
@@ -184,8 +184,6 @@ func (f Feed) Every() time.Duration {
 type Limits struct {
 	// Blob is the largest blob. Optional. Default 64GiB.
 	Blob Size `yaml:"blob" json:"blob"`
-	// Manifest is the largest manifest, at most 4MiB. Optional. Default 4MiB.
-	Manifest Size `yaml:"manifest" json:"manifest"`
 	// Referrers is how many referrers one subject may have. Optional. Default 1000.
 	Referrers int `yaml:"referrers" json:"referrers"`
 	// Lease is how long an uploaded blob waits for a manifest that uses it.
@@ -200,27 +198,26 @@ type Limits struct {
 }
 
 // Analysis bounds what looking into layers may cost. A layer that would cost
-// more counts as partly analysed, which gates can see.
+// more counts as partly analysed, which gates can see. Facts are kept per budget:
+// with another one every layer is analysed again.
 type Analysis struct {
-	// Workers is how many layers are analysed at once. Optional. Default: the
-	// number of processors.
+	// Workers is how many layers are analysed at once. Optional. Default 0, which
+	// stands for the number of processors.
 	Workers int `yaml:"workers" json:"workers"`
-	// Temp is the folder for what does not fit in memory. Optional. Default
-	// "tmp" in the data folder.
+	// Temp is the folder for files that are looked into and larger than 4MiB.
+	// Optional. Default "tmp" in the data folder, which is emptied at each start.
 	Temp Path `yaml:"temp" json:"temp"`
-	// Memory is how much of one layer's files may be in memory at once, beyond
-	// which they go to temp. Optional. Default 32MiB.
-	Memory Size `yaml:"memory" json:"memory"`
-	// Bytes is the most a layer may unpack to. Optional. Default 64GiB.
+	// Bytes is the most a layer may unpack to. Optional. Default 32GiB.
 	Bytes Size `yaml:"bytes" json:"bytes"`
 	// Ratio is how many times its own size a layer may unpack to, once past
-	// 64MiB. Optional. Default 200.
+	// 1GiB. Optional. Default 200.
 	Ratio int `yaml:"ratio" json:"ratio"`
-	// Entries is how many files a layer may have. Optional. Default 2000000.
+	// Entries is how many files a layer may have. Optional. Default 1000000.
 	Entries int `yaml:"entries" json:"entries"`
-	// Depth is how deep archives inside files are opened. Optional. Default 3.
-	Depth int `yaml:"depth" json:"depth"`
-	// Time is the processing time a layer may take. Optional. Default 10m.
+	// File is the largest file that is looked into. Optional. Default 256MiB.
+	File Size `yaml:"file" json:"file"`
+	// Time is how long a layer may take, not counting waits for its bytes.
+	// Optional. Default 15m.
 	Time Duration `yaml:"time" json:"time"`
 }
 
@@ -261,19 +258,17 @@ func Default() Config {
 		Feeds:  []Feed{{Name: "osv", URL: "https://osv-vulnerabilities.storage.googleapis.com"}},
 		Limits: Limits{
 			Blob:      64 << 30,
-			Manifest:  4 << 20,
 			Referrers: 1000,
 			Lease:     Duration(24 * time.Hour),
 			Idle:      Duration(24 * time.Hour),
 			Uploads:   100,
 		},
 		Analysis: Analysis{
-			Memory:  32 << 20,
-			Bytes:   64 << 30,
+			Bytes:   32 << 30,
 			Ratio:   200,
-			Entries: 2_000_000,
-			Depth:   3,
-			Time:    Duration(10 * time.Minute),
+			Entries: 1_000_000,
+			File:    256 << 20,
+			Time:    Duration(15 * time.Minute),
 		},
 		Log:   Log{Level: "info", Format: "auto"},
 		Trace: Trace{Sample: 1},

@@ -1,0 +1,224 @@
+#!/usr/bin/env bash
+# The product, shown step by step on this machine: a server of its own on a free port, a bad image and a good one, a refusal,
+# a promotion, a pull, the record of it all. Needs Go and network to Go modules; no root.
+#
+# BONDED           the program (default: bin/bonded, built when absent)
+# KEEP=1           leave the server running and say what to try next; default: leave nothing
+# DEMO_ADVISORIES  a folder with advisories in the layout of osv.dev (default: the excerpt in testdata/osv)
+# DEMO_DEBIAN      "no": leave the Debian image out, which else joins where apt works as root
+# DEMO_FLAGS       further flags of bonded serve, such as --config FILE
+#
+# Every step says what it expects; a step that goes otherwise ends the demonstration with an error.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+BONDED=${BONDED:-bin/bonded}
+DEMO_ADVISORIES=${DEMO_ADVISORIES:-testdata/osv}
+KEEP=${KEEP:-}
+
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+	BOLD=$'\e[1m' DIM=$'\e[2m' BLUE=$'\e[1;34m' RED=$'\e[1;31m' OFF=$'\e[0m'
+else
+	BOLD='' DIM='' BLUE='' RED='' OFF=''
+fi
+
+DIR=$(mktemp -d "${TMPDIR:-/tmp}/bonded-demo.XXXXXX")
+SERVER=
+finish() {
+	local code=$?
+	trap - EXIT INT TERM
+	if [ $code = 0 ] && [ "$KEEP" = 1 ]; then
+		exit 0
+	fi
+	if [ -n "$SERVER" ]; then
+		kill "$SERVER" 2>/dev/null || true
+		wait "$SERVER" 2>/dev/null || true
+	fi
+	if [ $code != 0 ] && [ -s "$DIR/server.err" ]; then
+		printf '\n%sthe server said:%s\n' "$RED" "$OFF" >&2
+		tail -20 "$DIR/server.err" >&2
+	fi
+	chmod -R u+w "$DIR" 2>/dev/null || true
+	rm -rf "$DIR"
+	exit $code
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+# step TEXT: a heading
+NUMBER=0
+step() {
+	NUMBER=$((NUMBER + 1))
+	printf '\n%s%d  %s%s\n' "$BLUE" "$NUMBER" "$1" "$OFF"
+}
+
+note() { printf '%s   %s%s\n' "$DIM" "$*" "$OFF"; }
+
+die() {
+	printf '\n%sdemo: %s%s\n' "$RED" "$*" "$OFF" >&2
+	exit 1
+}
+
+# expect CODE WHO COMMAND...: shows a command, runs it as WHO, and wants that exit code; what it printed is in $DIR/said
+expect() {
+	local want=$1 who=$2 code=0
+	shift 2
+	printf '\n%s%s $%s %s%s%s\n' "$DIM" "$who" "$OFF" "$BOLD" "${*//$DIR\//}" "$OFF"
+	as "$who" "$@" >"$DIR/said" 2>&1 || code=$?
+	sed "s/^/   /; s|$DIR/||g" "$DIR/said"
+	[ "$code" = "$want" ] || die "it exited with $code where $want was expected: $*"
+	[ "$code" = 0 ] || note "(exit code $code)"
+}
+
+# as WHO COMMAND...: runs it with the logins of one person
+as() {
+	local who=$1
+	shift
+	env BONDED_CONFIG_DIR="$DIR/$who/bonded" DOCKER_CONFIG="$DIR/$who/docker" SSL_CERT_FILE="$DIR/ca.crt" ${BOLD:+CLICOLOR_FORCE=1} "$@"
+}
+
+# judged REFERENCE: waits until its decision is made
+judged() {
+	local code
+	for _ in $(seq 100); do
+		code=0
+		as ann bonded why "$1" >/dev/null 2>&1 || code=$?
+		[ "$code" = 3 ] || return 0
+		sleep 0.1
+	done
+}
+
+# build what is shown
+
+[ -x "$BONDED" ] || CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags '-s -w' -o "$BONDED" ./cmd/bonded
+mkdir -p "$DIR/bin"
+ln -s "$(realpath "$BONDED")" "$DIR/bin/bonded"
+eval "$(CLIENTS=crane PARTS_RUN="$DIR" test/parts/clients.sh start)" || die "crane could not be built from its Go module"
+command -v crane >/dev/null || die "crane could not be built from its Go module"
+PATH=$DIR/bin:$PATH
+(cd test/demo/badapp && CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "$DIR/web" .) || die "the bad program could not be built: are Go modules reachable?"
+
+# image PROGRAM TAR: an image with one static program, as an uncompressed tar of one layer and its configuration
+image() {
+	local root=$DIR/root.$RANDOM
+	mkdir -p "$root/usr/local/bin"
+	cp -L "$1" "$root/usr/local/bin/"
+	tar -C "$root" --owner=0 --group=0 --sort=name --mtime=@0 -czf "$2.layer.tar.gz" usr
+	crane append --oci-empty-base --platform linux/amd64 --new_layer "$2.layer.tar.gz" --new_tag demo --output "$2" 2>/dev/null
+	rm -rf "$root"
+}
+image "$DIR/web" "$DIR/web.tar"
+image "$BONDED" "$DIR/good.tar"
+
+step "A server, with nothing configured: SQLite and a folder, TLS from an authority of its own"
+as server bonded serve --listen 127.0.0.1:0 --data "$DIR/data" --feed "$(realpath "$DEMO_ADVISORIES")" ${DEMO_FLAGS:-} >"$DIR/server.out" 2>"$DIR/server.err" &
+SERVER=$!
+for _ in $(seq 300); do
+	grep -q 'first administrator' "$DIR/server.out" 2>/dev/null && break
+	kill -0 $SERVER 2>/dev/null || die "the server did not start"
+	sleep 0.1
+done
+printf '\n%s$%s %sbonded serve --listen 127.0.0.1:0 --data data --feed osv%s\n' "$DIM" "$OFF" "$BOLD" "$OFF"
+sed "s/^/   /; s|$DIR/||" "$DIR/server.out"
+plain=$(sed 's/\x1b\[[0-9;]*m//g' "$DIR/server.out")
+URL=$(grep -o 'https://[^ ]*' <<<"$plain" | head -1)
+CODE=$(sed -n 's/.*--code \([A-Z0-9-]*\).*/\1/p' <<<"$plain")
+HOST=${URL#https://}
+bonded trust ca --data "$DIR/data" >"$DIR/ca.crt"
+
+step "Its first administrator enrols with the one-time code; there was never a default password"
+expect 0 admin bonded login "$URL" --code "$CODE" --ca "$DIR/ca.crt"
+expect 0 admin bonded zone list
+
+step "A developer and a cluster get codes of their own"
+# enrol NAME FLAGS...: invites and logs in
+enrol() {
+	local name=$1 code
+	shift
+	expect 0 admin bonded principal invite "$name" "$@"
+	code=$(sed 's/\x1b\[[0-9;]*m//g' "$DIR/said" | sed -n 's/.*--code \([A-Z0-9-]*\).*/\1/p')
+	expect 0 "$name" bonded login "$URL" --code "$code" --ca "$DIR/ca.crt" --docker
+}
+enrol ann 'developer=**'
+enrol cluster 'reader=production/**' --machine
+
+step "Advisories come from a folder here; with a network they come from osv.dev"
+expect 0 admin bonded feed update
+
+step "A stock client pushes an image with a program that links old modules"
+expect 0 ann crane push "$DIR/web.tar" "$HOST/dev/shop/web:1.0"
+
+step "What is inside was found while it was uploaded"
+judged dev/shop/web:1.0
+expect 0 ann bonded inventory dev/shop/web:1.0
+expect 0 ann bonded findings dev/shop/web:1.0
+
+step "It may be in dev and in staging. Production is another matter"
+expect 0 ann bonded why dev/shop/web:1.0
+expect 0 ann bonded promote dev/shop/web:1.0 --to staging
+expect 1 ann bonded promote staging/shop/web:1.0 --to production
+
+step "Pushing it to production does not get it there: it waits in the intake, and is denied"
+expect 0 ann crane push "$DIR/web.tar" "$HOST/production/shop/web:1.0"
+digest=$(as ann crane digest "$HOST/production/shop/web:1.0")
+judged production/shop/web:1.0
+expect 1 ann bonded why production/shop/web:1.0
+note "the cluster may pull from production, and is told why it cannot:"
+expect 1 cluster crane pull "$HOST/production/shop/web@$digest" "$DIR/pulled.tar"
+
+step "A program that is up to date, Bonded itself, goes all the way"
+expect 0 ann crane push "$DIR/good.tar" "$HOST/dev/shop/bonded:1.0"
+judged dev/shop/bonded:1.0
+expect 0 ann bonded promote dev/shop/bonded:1.0 --to staging
+expect 0 ann bonded promote staging/shop/bonded:1.0 --to production --tag 1.0 --tag stable
+expect 0 cluster crane pull "$HOST/production/shop/bonded:stable" "$DIR/pulled.tar"
+expect 0 cluster bonded why production/shop/bonded:stable
+
+step "Which images hold one of those advisories?"
+expect 0 admin bonded affected pkg:golang/golang.org/x/text
+
+# debian: a layer with three packages of Debian, as root where apt works
+debian() {
+	local root=$DIR/debian packages="base-files tzdata busybox-static" p
+	[ "${DEMO_DEBIAN:-}" != no ] && [ "$(id -u)" = 0 ] && command -v apt-get dpkg-deb >/dev/null || return 1
+	mkdir -p "$root/deb" "$root/fs/var/lib/dpkg"
+	(cd "$root/deb" && apt-get -qq download $packages >/dev/null 2>&1) || return 1
+	for p in "$root"/deb/*.deb; do
+		dpkg-deb --extract "$p" "$root/fs" || return 1
+		{ dpkg-deb --field "$p" Package; } >/dev/null
+		dpkg-deb --field "$p" | sed '/^Package:/a Status: install ok installed' >>"$root/fs/var/lib/dpkg/status"
+		echo >>"$root/fs/var/lib/dpkg/status"
+	done
+	tar -C "$root/fs" --owner=0 --group=0 --sort=name -czf "$DIR/debian.layer.tar.gz" .
+	crane append --oci-empty-base --platform linux/amd64 --new_layer "$DIR/debian.layer.tar.gz" --new_tag demo --output "$DIR/debian.tar" 2>/dev/null
+}
+if debian; then
+	step "A Debian image: where no advisories speak of its packages, nobody can tell, and it is held"
+	expect 0 ann crane push "$DIR/debian.tar" "$HOST/dev/base/debian:12"
+	expect 0 ann bonded inventory dev/base/debian:12
+	if [ "$DEMO_ADVISORIES" = testdata/osv ]; then
+		expect 3 ann bonded promote dev/base/debian:12 --to staging
+	else
+		as ann bonded promote dev/base/debian:12 --to staging || true
+	fi
+fi
+
+step "Every change of state is on record"
+expect 0 admin bonded audit log --limit 12
+expect 0 admin bonded audit verify
+
+printf '\n%sDone in %d seconds.%s\n' "$BOLD" "$SECONDS" "$OFF"
+if [ "$KEEP" = 1 ]; then
+	disown "$SERVER"
+	cat <<END
+
+The server runs as process $SERVER, with its data in $DIR. Next, try:
+
+  export BONDED_CONFIG_DIR=$DIR/admin/bonded PATH=$DIR/bin:\$PATH
+  bonded why production/shop/web:1.0
+  bonded gate show production
+  bonded audit tail
+
+and when you are done: kill $SERVER; rm -rf $DIR
+END
+fi

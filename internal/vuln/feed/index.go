@@ -2,6 +2,7 @@ package feed
 
 import (
 	"archive/zip"
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -104,18 +105,22 @@ func (f *folderReader) index(ctx context.Context, im *inventory.Image) (*vuln.In
 	if err := f.readAll(ctx, portions, true, nil); err != nil {
 		return nil, err
 	}
-	found, _ := build(evidence.Snapshot{Ecosystems: ecosystemsIn(portions)}, portions).Findings(im)
+	x, err := build(evidence.Snapshot{Ecosystems: ecosystemsIn(portions)}, portions)
+	if err != nil {
+		return nil, err
+	}
+	found, _ := x.Findings(im)
 	if err := f.readAll(ctx, portions, false, cvesOf(found)); err != nil {
 		return nil, err
 	}
-	return build(f.snapshot(portions), portions), nil
+	return build(f.snapshot(portions), portions)
 }
 
 // cvesOf returns the CVEs that findings are about.
 func cvesOf(found []evidence.Finding) map[string]bool {
 	cves := map[string]bool{}
 	for i := range found {
-		for _, id := range append(found[i].Aliases, found[i].ID) {
+		for _, id := range slices.Concat(found[i].Aliases, []string{found[i].ID}) {
 			if strings.HasPrefix(id, cvePrefix) {
 				cves[id] = true
 			}
@@ -259,13 +264,14 @@ func (f *folderReader) open(folder string) (documents, time.Time, error) {
 }
 
 // inflater returns a decompressor that is quicker than the standard library's.
-// The files of an archive are read one after the other, so that one is enough.
+// The files of an archive are read one after the other, so that one set of
+// buffers is enough.
 func inflater() zip.Decompressor {
-	var spare io.ReadCloser
+	in := bufio.NewReader(nil)
+	spare := flate.NewReader(in)
 	return func(r io.Reader) io.ReadCloser {
-		if spare == nil {
-			spare = flate.NewReader(r)
-		} else if err := spare.(flate.Resetter).Reset(r, nil); err != nil {
+		in.Reset(r)
+		if err := spare.(flate.Resetter).Reset(in, nil); err != nil {
 			return flate.NewReader(r)
 		}
 		return io.NopCloser(spare)
@@ -273,16 +279,16 @@ func inflater() zip.Decompressor {
 }
 
 // build makes an index of all rows, in the order of a store.
-func build(s evidence.Snapshot, portions []portion) *vuln.Index {
+func build(s evidence.Snapshot, portions []portion) (*vuln.Index, error) {
 	b := vuln.NewBuilder()
 	for i := range portions {
 		for _, row := range portions[i].rows {
 			if err := b.Add(row); err != nil {
-				panic("feed: a record that was packed just now cannot be read: " + err.Error())
+				return nil, err
 			}
 		}
 	}
-	return b.Index(s)
+	return b.Index(s), nil
 }
 
 func ecosystemsIn(portions []portion) []string {

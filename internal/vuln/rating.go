@@ -161,36 +161,41 @@ func rateVector(vector string) (Rating, int) {
 	if vector == "" || len(vector) > maxVector {
 		return Rating{}, 0
 	}
-	version, score, err := 20, 0.0, error(nil)
-	switch {
-	case strings.HasPrefix(vector, "CVSS:4.0/"):
-		version = 40
-		var v *gocvss40.CVSS40
-		if v, err = gocvss40.ParseVector(vector); err == nil {
-			score = v.Score()
-		}
-	case strings.HasPrefix(vector, "CVSS:3.1/"):
-		version = 31
-		var v *gocvss31.CVSS31
-		if v, err = gocvss31.ParseVector(vector); err == nil {
-			score = v.BaseScore()
-		}
-	case strings.HasPrefix(vector, "CVSS:3.0/"):
-		version = 30
-		var v *gocvss30.CVSS30
-		if v, err = gocvss30.ParseVector(vector); err == nil {
-			score = v.BaseScore()
-		}
-	default:
-		var v *gocvss20.CVSS20
-		if v, err = gocvss20.ParseVector(strings.Trim(vector, "()")); err == nil {
-			score = v.BaseScore()
-		}
-	}
+	version, score, err := scoreVector(vector)
 	if err != nil || score < 0 || score > 10 {
 		return Rating{}, 0
 	}
 	return Rating{Level: levelOfScore(score, version), Score: score, Vector: vector}, version
+}
+
+// scoreVector returns the version of a vector by its prefix, 2.0 without one,
+// and its score.
+func scoreVector(vector string) (version int, score float64, err error) {
+	switch {
+	case strings.HasPrefix(vector, "CVSS:4.0/"):
+		v, err := gocvss40.ParseVector(vector)
+		if err != nil {
+			return 40, 0, err
+		}
+		return 40, v.Score(), nil
+	case strings.HasPrefix(vector, "CVSS:3.1/"):
+		v, err := gocvss31.ParseVector(vector)
+		if err != nil {
+			return 31, 0, err
+		}
+		return 31, v.BaseScore(), nil
+	case strings.HasPrefix(vector, "CVSS:3.0/"):
+		v, err := gocvss30.ParseVector(vector)
+		if err != nil {
+			return 30, 0, err
+		}
+		return 30, v.BaseScore(), nil
+	}
+	v, err := gocvss20.ParseVector(strings.Trim(vector, "()"))
+	if err != nil {
+		return 20, 0, err
+	}
+	return 20, v.BaseScore(), nil
 }
 
 // levelOfScore is the "Qualitative Severity Rating Scale" of CVSS 3.x and 4.0;

@@ -47,7 +47,7 @@ func newBench(t *testing.T) *bench {
 			return ctx.Err()
 		},
 		Token: func() string { tokens++; return fmt.Sprint("token-", tokens) },
-		Log:   slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Log:   slog.New(slog.DiscardHandler),
 	}
 	b.loader = NewLoader(b.opts)
 	return b

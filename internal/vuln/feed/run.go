@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -37,7 +38,7 @@ type documents interface {
 	each(ctx context.Context, fn func(name string, raw []byte) error) error
 	// validators are to be recorded when the feed was taken.
 	validators() (etag, lastModified string)
-	Close() error
+	io.Closer
 }
 
 // run is one load.

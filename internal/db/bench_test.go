@@ -19,6 +19,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/db/dbtest"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
+	"github.com/bonded-dev/bonded/internal/testparts"
 )
 
 // cpu is the CPU time of this process, user and system.
@@ -34,7 +35,7 @@ func cpu() time.Duration {
 // it is not set.
 func benchEngine(b *testing.B) *db.DB {
 	if os.Getenv("BONDED_BENCH_ENGINE") == "postgres" {
-		return dbtest.Open(b, db.Options{URL: dbtest.Postgres(b)})
+		return dbtest.Open(b, db.Options{URL: testparts.Postgres(b)})
 	}
 	return dbtest.Open(b, db.Options{Folder: b.TempDir()})
 }

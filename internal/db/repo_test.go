@@ -8,6 +8,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/db"
 	"github.com/bonded-dev/bonded/internal/db/dbtest"
 	"github.com/bonded-dev/bonded/internal/repo/repotest"
+	"github.com/bonded-dev/bonded/internal/testparts"
 )
 
 func TestRepositories(t *testing.T) {
@@ -16,7 +17,7 @@ func TestRepositories(t *testing.T) {
 			if o.Folder != "" {
 				o.Folder = t.TempDir()
 			} else {
-				o.URL = dbtest.Postgres(t)
+				o.URL = testparts.Postgres(t)
 			}
 			o.Clock = clock
 			d := dbtest.Open(t, o)

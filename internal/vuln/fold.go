@@ -77,7 +77,7 @@ func (m *matching) member(h *hit) *member {
 	aliases, upstream := b.lists()
 	b.aliases = append(aliases, upstream...)
 	for _, id := range append([]string{b.own}, b.aliases...) {
-		if isCVE(id) && !contains(b.cves, id) {
+		if isCVE(id) && !slices.Contains(b.cves, id) {
 			b.cves = append(b.cves, id)
 		}
 	}
@@ -165,7 +165,7 @@ func (u *union) add(b *member, ids []string) *group {
 	}
 	g.members = append(g.members, b)
 	for _, id := range ids {
-		if u.by[id] != g || !contains(g.ids, id) {
+		if u.by[id] != g || !slices.Contains(g.ids, id) {
 			u.by[id] = g
 			g.ids = append(g.ids, id)
 		}

@@ -256,7 +256,7 @@ func (x *Index) Lookup(id string) []Advisory {
 	var out []Advisory
 	x.find(x.ids, []byte(id), func(rec uint32) {
 		r, err := Unpack(x.packed(rec))
-		if err == nil && (r.ID == id || contains(r.Aliases, id) || contains(r.Upstream, id)) {
+		if err == nil && (r.ID == id || slices.Contains(r.Aliases, id) || slices.Contains(r.Upstream, id)) {
 			out = append(out, Advisory{r, x.known(rec)})
 		}
 	})
@@ -302,7 +302,7 @@ func (x *Index) posted(ecosystem, name string) []posting {
 func (x *Index) generalRating(cve string) (worst Rating, since time.Time) {
 	x.find(x.ratings, []byte(cve), func(rec uint32) {
 		r, err := Unpack(x.packed(rec))
-		if err != nil || !contains(r.cves(), cve) {
+		if err != nil || !slices.Contains(r.cves(), cve) {
 			return
 		}
 		for i := range r.Affected {

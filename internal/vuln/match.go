@@ -176,7 +176,7 @@ func (r *Record) evaluate(c *comparer, groups [][]string, name string) answer {
 	for _, group := range groups {
 		result, named := no, false
 		for i := range r.Affected {
-			if a := &r.Affected[i]; a.Name == name && contains(group, a.Ecosystem) {
+			if a := &r.Affected[i]; a.Name == name && slices.Contains(group, a.Ecosystem) {
 				named = true
 				result = result.or(a.evaluate(c))
 			}
@@ -212,5 +212,5 @@ func (a *Affected) evaluate(c *comparer) answer {
 
 // Names reports whether the finding is about the id, as its own or an alias.
 func Names(f *evidence.Finding, id string) bool {
-	return f.ID == id || contains(f.Aliases, id)
+	return f.ID == id || slices.Contains(f.Aliases, id)
 }

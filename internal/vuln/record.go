@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -259,7 +260,7 @@ func checkID(id string) error {
 func ids(list []string) []string {
 	var out []string
 	for _, id := range list {
-		if id = strings.TrimSpace(id); checkID(id) == nil && !contains(out, id) {
+		if id = strings.TrimSpace(id); checkID(id) == nil && !slices.Contains(out, id) {
 			out = append(out, id)
 		}
 	}
@@ -313,21 +314,12 @@ func (r *Record) cves() []string {
 	var out []string
 	for _, list := range [][]string{{r.ID}, r.Aliases, r.Upstream} {
 		for _, id := range list {
-			if isCVE(id) && !contains(out, id) {
+			if isCVE(id) && !slices.Contains(out, id) {
 				out = append(out, id)
 			}
 		}
 	}
 	return out
-}
-
-func contains(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
 }
 
 // summaryOf returns one clean line: the summary, or the beginning of the

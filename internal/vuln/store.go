@@ -135,8 +135,8 @@ type Stager interface {
 	// error. fn must not call back into the stores.
 	Heads(ctx context.Context, feed string, fn func(Head) error) error
 	// Stage applies the batch, of at most MaxBatch ids and rows, as a whole or
-	// not at all. Closing an id that has no row in force is an error. Errors
-	// match ErrSuperseded.
+	// not at all. Closing an id that has no row in force is an error, and so
+	// is inserting one that has and is not closed. Errors match ErrSuperseded.
 	Stage(ctx context.Context, load LoadID, b Batch) error
 	// Unstage takes back all that the load has staged for the feed. Errors
 	// match ErrSuperseded.

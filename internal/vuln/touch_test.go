@@ -2,6 +2,7 @@ package vuln
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -256,4 +257,23 @@ func TestMemoIsBounded(t *testing.T) {
 	if _, ok := m.get(memoKey{name: "1"}); ok {
 		t.Error("what nobody asked for is remembered")
 	}
+}
+
+// One index serves many at once, while the memo turns over.
+func TestFindingsAtOnce(t *testing.T) {
+	x := build(t, synthetic(2_000))
+	x.memo = newMemo(50)
+	im := debian(x)
+	want, _ := x.Findings(im)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 3 {
+				if got, _ := x.Findings(im); len(got) != len(want) {
+					t.Errorf("%d findings, want %d", len(got), len(want))
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

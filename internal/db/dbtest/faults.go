@@ -37,8 +37,9 @@ func (f *Faults) Arm(n int, after bool) {
 func (f *Faults) Disarm() (count int, fired string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.at = 0
-	return f.count, f.fired
+	count, fired = f.count, f.fired
+	f.count, f.at, f.fired = 0, 0, ""
+	return count, fired
 }
 
 // Wrap is for db.Options.

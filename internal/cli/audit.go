@@ -84,13 +84,14 @@ func (pg *page) event(e *api.Event) {
 	}
 	head := fmt.Sprintf("%s  %s  ", moment(e.At), pg.bold.Render(e.Kind))
 	pg.line(head, strings.TrimSpace(about+"  by "+e.Principal))
-	keys := make([]string, 0, len(e.Details))
-	for k := range e.Details {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
+	keys := sorted(e.Details)
+	details := make([]string, 0, len(keys))
 	for _, k := range keys {
-		pg.wrap("                      "+pg.faint.Render(k+"="), "                        ", e.Details[k])
+		details = append(details, k+"="+short(e.Details[k]))
+	}
+	if len(details) > 0 {
+		indent := strings.Repeat(" ", len(moment(e.At))+2)
+		pg.wrap(indent, indent, pg.faint.Render(strings.Join(details, "  ")))
 	}
 }
 

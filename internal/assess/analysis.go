@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -28,6 +29,7 @@ type AnalystOptions struct {
 	Analyzer *analyze.Analyzer
 	Blobs    blob.Store
 	DB       DB
+	Clock    func() time.Time
 	Log      *slog.Logger
 	// Workers is how many layers are worked on at once; 0 means the number of
 	// processors. A layer that waits for its upload does not count.
@@ -85,8 +87,8 @@ type Following struct {
 var errAborted = errors.New("the upload was given up")
 
 // Follow analyses an upload while it arrives. read reads kept bytes at an
-// offset, until after Finish.
-func (a *Analyst) Follow(read func(ctx context.Context, p []byte, off int64) (int, error)) *Following {
+// offset, until after Finish; closed is called when it is read no longer.
+func (a *Analyst) Follow(read func(ctx context.Context, p []byte, off int64) (int, error), closed func()) *Following {
 	ctx, cancel := context.WithCancel(a.ctx)
 	f := &Following{analyst: a, cancel: cancel, ended: make(chan struct{})}
 	a.mu.Lock()
@@ -97,6 +99,7 @@ func (a *Analyst) Follow(read func(ctx context.Context, p []byte, off int64) (in
 	a.mu.Unlock()
 	if busy {
 		cancel()
+		closed()
 		return f // found out when somebody asks for the facts
 	}
 	f.follower = analyze.NewFollower(func(p []byte, off int64) (int, error) { return read(ctx, p, off) })
@@ -108,14 +111,15 @@ func (a *Analyst) Follow(read func(ctx context.Context, p []byte, off int64) (in
 			a.follow--
 			a.mu.Unlock()
 		}()
-		f.run(ctx)
+		f.run(ctx, closed)
 	})
 	return f
 }
 
 // run finds the facts, and stores them once the blob is verified.
-func (f *Following) run(ctx context.Context) {
+func (f *Following) run(ctx context.Context, closed func()) {
 	result, err := f.analyst.analyze(ctx, f.follower)
+	closed()
 	select {
 	case <-f.ended:
 	case <-ctx.Done():
@@ -272,30 +276,43 @@ func (a *Analyst) find(ctx context.Context, d oci.Digest) error {
 	return a.store(ctx, d, &result)
 }
 
-// Image returns the merged inventory of an image and its digest, from the
-// stored record or by merging the facts of its layers. An image whose
-// configuration cannot be read has none in its inventory; gates refuse it.
-func (a *Analyst) Image(ctx context.Context, m *oci.Manifest) (*inventory.Image, oci.Digest, error) {
+// Inventory returns the merged inventory of an image, from the stored record or
+// by merging the facts of its layers. An image whose configuration cannot be read
+// has none in its inventory; gates refuse it.
+func (a *Analyst) Inventory(ctx context.Context, m *oci.Manifest) (*Inventory, error) {
 	cfg, err := a.config(ctx, m)
 	if err != nil {
-		return nil, oci.Digest{}, err
+		return nil, err
 	}
 	encoded, err := view(ctx, a.o.DB, func(tx Tx) ([]byte, error) { return tx.ImageRecord(ctx, m.Digest, a.Set()) })
 	if err == nil {
-		return decodeImage(encoded, cfg)
+		return decodeInventory(encoded, cfg)
 	}
 	if !errors.Is(err, repo.ErrNotFound) {
-		return nil, oci.Digest{}, err
+		return nil, err
 	}
 	im, err := a.merge(ctx, m, cfg)
 	if err != nil {
-		return nil, oci.Digest{}, err
+		return nil, err
 	}
-	record, digest, err := encodeImage(im)
+	inv, err := NewInventory(im, a.o.Clock())
+	if err != nil {
+		return nil, err
+	}
+	packed, err := encodeInventory(inv)
+	if err != nil {
+		return nil, err
+	}
+	return inv, a.o.DB.Update(ctx, func(tx Tx) error { return tx.PutImageRecord(ctx, m.Digest, a.Set(), packed, visibleSets(im)) })
+}
+
+// Image returns the merged inventory of an image and its digest.
+func (a *Analyst) Image(ctx context.Context, m *oci.Manifest) (*inventory.Image, oci.Digest, error) {
+	inv, err := a.Inventory(ctx, m)
 	if err != nil {
 		return nil, oci.Digest{}, err
 	}
-	return im, digest, a.o.DB.Update(ctx, func(tx Tx) error { return tx.PutImageRecord(ctx, m.Digest, a.Set(), record, visibleSets(im)) })
+	return inv.Image, inv.Digest, nil
 }
 
 // config reads the configuration of an image; nil when it cannot be read as one.
@@ -393,41 +410,70 @@ func visibleSets(im *inventory.Image) []oci.Digest {
 	return ids
 }
 
-// encodeImage packs an inventory; its digest is over the bytes before they are
-// compressed.
-func encodeImage(im *inventory.Image) ([]byte, oci.Digest, error) {
+// Inventory is a merged inventory with what identifies it.
+type Inventory struct {
+	*inventory.Image
+	Digest oci.Digest // over the image as JSON
+	At     time.Time  // when it was merged
+}
+
+// record is an Inventory as it is packed.
+type record struct {
+	At    time.Time       `json:"at"`
+	Image json.RawMessage `json:"image"`
+}
+
+// NewInventory returns the inventory of an image that was merged at a time.
+func NewInventory(im *inventory.Image, at time.Time) (*Inventory, error) {
 	raw, err := json.Marshal(im)
 	if err != nil {
-		return nil, oci.Digest{}, fmt.Errorf("packing the inventory of %s: %v", im.Manifest, err)
+		return nil, fmt.Errorf("packing the inventory of %s: %v", im.Manifest, err)
+	}
+	return &Inventory{Image: im, Digest: oci.FromBytes(raw), At: at.UTC().Truncate(time.Second)}, nil
+}
+
+// encodeInventory packs an inventory.
+func encodeInventory(inv *Inventory) ([]byte, error) {
+	image, err := json.Marshal(inv.Image)
+	if err != nil {
+		return nil, fmt.Errorf("packing the inventory of %s: %v", inv.Manifest, err)
+	}
+	raw, err := json.Marshal(record{inv.At, image})
+	if err != nil {
+		return nil, fmt.Errorf("packing the inventory of %s: %v", inv.Manifest, err)
 	}
 	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
 	if err != nil {
-		return nil, oci.Digest{}, fmt.Errorf("packing the inventory of %s: %v", im.Manifest, err)
+		return nil, fmt.Errorf("packing the inventory of %s: %v", inv.Manifest, err)
 	}
 	defer w.Close()
-	return w.EncodeAll(raw, nil), oci.FromBytes(raw), nil
+	return w.EncodeAll(raw, nil), nil
 }
 
 // maxRecord bounds an unpacked inventory, in bytes.
 const maxRecord = 512 << 20
 
-func decodeImage(packed []byte, cfg *oci.ImageConfig) (*inventory.Image, oci.Digest, error) {
+func decodeInventory(packed []byte, cfg *oci.ImageConfig) (*Inventory, error) {
 	r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxRecord))
 	if err != nil {
-		return nil, oci.Digest{}, fmt.Errorf("unpacking an inventory: %v", err)
+		return nil, fmt.Errorf("unpacking an inventory: %v", err)
 	}
 	defer r.Close()
 	raw, err := r.DecodeAll(packed, nil)
 	if err != nil {
-		return nil, oci.Digest{}, fmt.Errorf("unpacking an inventory: %v", err)
+		return nil, fmt.Errorf("unpacking an inventory: %v", err)
+	}
+	var rec record
+	if err := json.Unmarshal(raw, &rec); err != nil {
+		return nil, fmt.Errorf("unpacking an inventory: %v", err)
 	}
 	im := &inventory.Image{}
-	if err := json.Unmarshal(raw, im); err != nil {
-		return nil, oci.Digest{}, fmt.Errorf("unpacking an inventory: %v", err)
+	if err := json.Unmarshal(rec.Image, im); err != nil {
+		return nil, fmt.Errorf("unpacking an inventory: %v", err)
 	}
 	im.Config = cfg
 	if cfg != nil {
 		im.Labels = cfg.Config.Labels
 	}
-	return im, oci.FromBytes(raw), nil
+	return &Inventory{Image: im, Digest: oci.FromBytes(rec.Image), At: rec.At}, nil
 }

@@ -22,6 +22,7 @@ type examined struct {
 	manifest  *oci.Manifest
 	image     *inventory.Image // nil unless an image
 	digest    oci.Digest       // of the inventory; zero without one
+	analysed  time.Time        // when image was merged
 	findings  []evidence.Finding
 	unchecked []policy.Unchecked
 	snapshot  evidence.Snapshot
@@ -48,9 +49,11 @@ func (a *Assessor) examine(ctx context.Context, d oci.Digest) (*examined, error)
 	if x.stored.Kind != oci.KindImage {
 		return x, nil
 	}
-	if x.image, x.digest, err = a.Analyst.Image(ctx, x.manifest); err != nil {
+	inv, err := a.Analyst.Inventory(ctx, x.manifest)
+	if err != nil {
 		return nil, fmt.Errorf("examining %s: %w", d, err)
 	}
+	x.image, x.digest, x.analysed = inv.Image, inv.Digest, inv.At
 	index := a.Advisories.Index()
 	if x.snapshot, err = a.asOf(ctx, index.Snapshot(), x.image); err != nil {
 		return nil, err

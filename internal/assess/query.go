@@ -13,6 +13,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/inventory"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
+	"github.com/bonded-dev/bonded/internal/sbom"
 )
 
 // found is what a reference leads a caller to.
@@ -388,5 +389,14 @@ func (a *Assessor) SBOM(ctx context.Context, s repo.Sight, ref oci.Reference, fo
 	if err != nil {
 		return nil, err
 	}
-	return render(x, f.placed.Repository.String(), a.Engine, format)
+	meta := sbom.Meta{
+		Name: f.placed.Repository.String(), Digest: f.placed.Manifest.Digest, Inventory: x.digest, AnalysedAt: x.analysed, Engine: a.Engine, ExtractorSet: a.Analyst.Set(),
+	}
+	switch format {
+	case "spdx":
+		return sbom.SPDX(x.image, meta)
+	case "cyclonedx":
+		return sbom.CycloneDX(x.image, meta)
+	}
+	return nil, fmt.Errorf("no SBOM format %s: there are spdx and cyclonedx", oci.Quote(format))
 }

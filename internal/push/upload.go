@@ -110,25 +110,45 @@ func (f *Flow) follow(u *upload, zone repo.Zone) {
 		u.following = noAnalysis{}
 		return
 	}
-	id := u.session.ID
-	u.following = f.Analysis.Follow(func(ctx context.Context, p []byte, off int64) (int, error) {
-		n, err := f.Uploads.ReadAt(ctx, id, p, off)
-		if !errors.Is(err, blob.ErrUploadUnknown) {
-			return n, err
-		}
-		f.mu.Lock()
-		d, done := u.digest, u.done
-		f.mu.Unlock()
-		if !done {
-			return n, err
-		}
-		c, err := f.Blobs.Open(ctx, d)
-		if err != nil {
-			return 0, err
-		}
-		defer c.Close()
-		return c.ReadAt(p, off)
-	})
+	t := &trailing{flow: f, upload: u, id: u.session.ID}
+	u.following = f.Analysis.Follow(t.read, t.close)
+}
+
+// trailing reads an upload behind its writer: from where uploads are kept, and
+// once it is committed from the blob. It is read by one goroutine.
+type trailing struct {
+	flow   *Flow
+	upload *upload
+	id     blob.UploadID
+	blob   blob.Content // nil until the upload is the blob
+}
+
+func (t *trailing) read(ctx context.Context, p []byte, off int64) (int, error) {
+	if t.blob != nil {
+		return t.blob.ReadAt(p, off)
+	}
+	n, err := t.flow.Uploads.ReadAt(ctx, t.id, p, off)
+	if !errors.Is(err, blob.ErrUploadUnknown) {
+		return n, err
+	}
+	t.flow.mu.Lock()
+	d, done := t.upload.digest, t.upload.done
+	t.flow.mu.Unlock()
+	if !done {
+		return n, err
+	}
+	c, err := t.flow.Blobs.Open(ctx, d)
+	if err != nil {
+		return 0, err
+	}
+	t.blob = c
+	return c.ReadAt(p, off)
+}
+
+func (t *trailing) close() {
+	if t.blob != nil {
+		_ = t.blob.Close() // it was read only
+	}
 }
 
 // noAnalysis is the Following of an upload into a sandbox.
@@ -260,11 +280,11 @@ func (f *Flow) append(ctx context.Context, u *upload, offset int64, r io.Reader)
 	hashing := &hashReader{r: io.LimitReader(r, f.Limits.Blob-u.size+1), h: u.hash}
 	n, err := f.Uploads.Append(ctx, u.session.ID, u.size, hashing, u.following.Grow)
 	if n != hashing.n {
-		// The store kept less than was hashed: the state is of no use any more.
-		u.hash, u.size = nil, 0
+		// The store kept less than was hashed, as when a part could not be sent:
+		// the next request starts from what was kept, as after a restart.
+		u.hash = nil
 		u.following.Abort()
-		f.forget(u)
-		return errors.Join(err, fmt.Errorf("upload %s kept %d of %d bytes", u.session.ID, n, hashing.n))
+		return errors.Join(err, fmt.Errorf("upload %s kept %d of %d bytes; ask for its size and go on from there", u.session.ID, n, hashing.n))
 	}
 	u.size += n
 	u.following.Grow(u.size)

@@ -123,7 +123,7 @@ func (c *counter) Read(p []byte) (int, error) {
 // nothing analyses nothing.
 type nothing struct{}
 
-func (nothing) Follow(func(context.Context, []byte, int64) (int, error)) push.Following {
+func (nothing) Follow(func(context.Context, []byte, int64) (int, error), func()) push.Following {
 	return nothing{}
 }
 func (nothing) Grow(int64)               {}
@@ -142,11 +142,10 @@ type world struct {
 	url     string
 	log     *strings.Builder
 	opts    registry.Options
-	seen    chan string
 }
 
 func newWorld(t testing.TB) *world {
-	c := &clock{t: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)}
+	c := &clock{t: time.Date(2025, 11, 22, 9, 0, 0, 0, time.UTC)}
 	w := &world{t: t, clock: c, memory: newMemory(t, c.Now), blobs: mem.New(mem.Options{Now: c.Now, Limit: 64 << 20}), log: &strings.Builder{}}
 	w.uploads = w.blobs.Uploads()
 	w.start()

@@ -162,8 +162,8 @@ func limitsOf(c *config.Config) push.Limits {
 // following lets push follow uploads through assess.
 type following struct{ analyst *assess.Analyst }
 
-func (f following) Follow(read func(context.Context, []byte, int64) (int, error)) push.Following {
-	return f.analyst.Follow(read)
+func (f following) Follow(read func(context.Context, []byte, int64) (int, error), closed func()) push.Following {
+	return f.analyst.Follow(read, closed)
 }
 
 // Run answers until ctx ends, then stops: no new requests, running ones are

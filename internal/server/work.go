@@ -13,6 +13,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/analyze/extractor"
 	"github.com/bonded-dev/bonded/internal/assess"
 	"github.com/bonded-dev/bonded/internal/audit"
+	"github.com/bonded-dev/bonded/internal/blob"
 	"github.com/bonded-dev/bonded/internal/config"
 	"github.com/bonded-dev/bonded/internal/db"
 	"github.com/bonded-dev/bonded/internal/job"
@@ -56,7 +57,7 @@ func (s *Server) newAnalyst(database assess.DB) (*assess.Analyst, error) {
 		Extractors: extractor.All(), Claimers: extractor.Claimers(), Budget: budgetOf(s.config), TempDir: temp, Now: s.clock, Log: s.log,
 	})
 	return assess.NewAnalyst(assess.AnalystOptions{
-		Analyzer: analyzer, Blobs: s.content.blobs, DB: database, Log: s.log, Workers: s.config.Analysis.Workers,
+		Analyzer: analyzer, Blobs: s.content.blobs, DB: database, Clock: s.clock, Log: s.log, Workers: s.config.Analysis.Workers,
 	}), nil
 }
 
@@ -141,6 +142,11 @@ const sweptAtOnce = 1000
 func (s *Server) sweep(ctx context.Context) error {
 	if err := s.push.Sweep(ctx); err != nil {
 		return err
+	}
+	if sweeper, ok := s.content.blobs.(blob.Sweeper); ok {
+		if _, err := sweeper.Sweep(ctx, s.clock().Add(-time.Duration(s.config.Limits.Idle))); err != nil {
+			return err
+		}
 	}
 	for {
 		n, err := s.db.Sweep(ctx, sweptAtOnce)

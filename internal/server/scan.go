@@ -1,0 +1,118 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/bonded-dev/bonded/internal/acquire"
+	"github.com/bonded-dev/bonded/internal/analyze"
+	"github.com/bonded-dev/bonded/internal/analyze/extractor"
+	"github.com/bonded-dev/bonded/internal/assess"
+	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/cli"
+	"github.com/bonded-dev/bonded/internal/inventory"
+	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/policy"
+	"github.com/bonded-dev/bonded/internal/vuln"
+	"github.com/bonded-dev/bonded/internal/vuln/feed"
+)
+
+// certDirs is where docker and podman keep the authorities of registries.
+var certDirs = []string{"/etc/docker/certs.d", "/etc/containers/certs.d"}
+
+// Scanner analyses and judges artifacts without a server.
+type Scanner struct {
+	Version string // of this build
+	// AuthFiles are files in docker's format with credentials for registries,
+	// those that count most first. Optional.
+	AuthFiles []string
+	Clock     func() time.Time
+}
+
+// Scan opens what r names, and judges one image of it.
+func (s Scanner) Scan(ctx context.Context, r cli.ScanRequest) (*cli.ScanResult, error) {
+	gate, err := gateFor(r)
+	if err != nil {
+		return nil, err
+	}
+	step := r.Step
+	if step == nil {
+		step = func(string) {}
+	}
+	step("opening " + r.Target)
+	log := slog.New(slog.DiscardHandler) // what matters is in the answer, or the error
+	src, err := acquire.Open(ctx, r.Target, acquire.Options{AuthFiles: s.AuthFiles, CertDirs: certDirs, UserAgent: "bonded/" + s.Version, Log: log})
+	if err != nil {
+		return nil, sourceError(err)
+	}
+	defer src.Close()
+	chosen, err := acquire.Choose(ctx, src, oci.Platform{})
+	if err != nil {
+		return nil, sourceError(err)
+	}
+	at, err := oci.ParseRepository(gate.Name() + "/" + src.Path())
+	if err != nil {
+		return nil, err
+	}
+	analyzer := analyze.New(analyze.Options{Extractors: extractor.All(), Claimers: extractor.Claimers(), Now: s.Clock, Log: log})
+	offline := assess.NewOffline(assess.OfflineOptions{Analyzer: analyzer, Engine: "bonded " + s.Version, Clock: s.Clock, Log: log})
+	q := assess.Question{Source: src, Manifest: chosen.Manifest, Repository: at, Gate: gate, Step: step}
+	if r.Advisories != "" {
+		q.Advisories = func(ctx context.Context, im *inventory.Image) (*vuln.Index, error) { return s.advisories(ctx, r.Advisories, im) }
+	}
+	a, err := offline.Judge(ctx, q)
+	if err != nil {
+		return nil, sourceError(err)
+	}
+	return &cli.ScanResult{Target: named(src.Name(), chosen), Inventory: a.Inventory, Findings: a.Findings, Decision: a.Decision}, nil
+}
+
+func gateFor(r cli.ScanRequest) (*policy.Gate, error) {
+	if r.GateText != nil {
+		return policy.Parse(r.Gate, r.GateText)
+	}
+	return policy.ShippedGate(r.Gate)
+}
+
+// named says which image of a target was looked at.
+func named(target string, c *acquire.Chosen) string {
+	switch {
+	case c.Platform == nil:
+		return target
+	case c.Platforms > 1:
+		return fmt.Sprintf("%s (%s of %d platforms)", target, c.Platform, c.Platforms)
+	}
+	return fmt.Sprintf("%s (%s)", target, c.Platform)
+}
+
+func (s Scanner) advisories(ctx context.Context, dir string, im *inventory.Image) (*vuln.Index, error) {
+	x, err := feed.IndexFor(ctx, feed.FolderOptions{Dir: dir, Now: s.Clock()}, im)
+	if err != nil && ctx.Err() == nil {
+		return nil, cli.Misused(err, "bonded scan --help")
+	}
+	return x, err
+}
+
+// sourceError gives an error the kind that the command knows.
+func sourceError(err error) error {
+	for _, kind := range []error{acquire.ErrNotFound, acquire.ErrInvalid, acquire.ErrCorrupt, oci.ErrManifestInvalid, oci.ErrSchema1} {
+		if errors.Is(err, kind) {
+			return cli.Misused(err, "")
+		}
+	}
+	switch {
+	case errors.Is(err, acquire.ErrDenied):
+		return notPermitted{err}
+	case errors.Is(err, acquire.ErrUnavailable):
+		return cli.Unavailable(err, "")
+	}
+	return err
+}
+
+// notPermitted is an error of a registry that also matches authz.ErrNotPermitted.
+type notPermitted struct{ error }
+
+func (e notPermitted) Unwrap() []error { return []error{e.error, authz.ErrNotPermitted} }

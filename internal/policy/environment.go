@@ -15,12 +15,13 @@ import (
 )
 
 // Limits of expressions. Costs are units of CEL: about one per field read or
-// comparison, one per ten characters looked at. A unit takes 20 to 50 ns.
+// comparison, one per ten characters looked at. A unit takes 20 to 100 ns.
 const (
 	// MaxCost is what one expression may cost: estimated for the largest input
 	// of expectedSizes when the gate is read, and counted when it is asked.
 	MaxCost = 10_000_000
-	// MaxGateCost is what all expressions of a gate may cost together, estimated.
+	// MaxGateCost is what all expressions of a gate may cost together,
+	// estimated, and those of a clause, counted.
 	MaxGateCost = 60_000_000
 
 	maxExpression = 4096 // characters

@@ -24,6 +24,7 @@ type evaluation struct {
 	// validUntil is the earliest moment, of those found so far, at which time
 	// alone may change an outcome; zero when there is none.
 	validUntil time.Time
+	spent      uint64 // cost of all expressions asked so far
 }
 
 // Evaluate judges one placement by one clause. The error is never about the
@@ -186,7 +187,13 @@ func firstFault(a, b *evalFault) *evalFault {
 
 // value asks an expression. The error is the context's.
 func (e *evaluation) value(ctx context.Context, x *expression) (ref.Val, *evalFault, error) {
-	v, _, err := x.program.ContextEval(ctx, e.vars)
+	if e.spent > MaxGateCost {
+		return nil, &evalFault{x, fmt.Sprintf("the rules before it cost more than %d units on this artifact", MaxGateCost)}, nil
+	}
+	v, details, err := x.program.ContextEval(ctx, e.vars)
+	if details != nil && details.ActualCost() != nil {
+		e.spent += *details.ActualCost()
+	}
 	if err == nil {
 		return v, nil, nil
 	}
@@ -218,9 +225,9 @@ func (e *evaluation) list(ctx context.Context, x *expression) ([]item, *evalFaul
 	if fault != nil || err != nil {
 		return nil, fault, err
 	}
-	items, listErr := e.view.items(v)
-	if listErr != nil {
-		return nil, &evalFault{x, listErr.Error()}, nil
+	items, wrong := e.view.items(v)
+	if wrong != "" {
+		return nil, &evalFault{x, wrong}, nil
 	}
 	return items, nil, nil
 }

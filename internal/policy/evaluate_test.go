@@ -111,18 +111,26 @@ func TestNoValue(t *testing.T) {
 	}
 }
 
-// TestTooDear: an input above what gates are estimated for meets the limit
-// when the rule is asked.
+// TestTooDear: an input above what gates are estimated for meets the limits
+// when the rules are asked, one by one and together.
 func TestTooDear(t *testing.T) {
-	g := parse(t, head+`  - {rule: a, says: it is so, require: "packages.all(p, !p.path.matches('a.*b.*c.*d'))"}`+"\n")
 	in := input(t, policy.Enter, "")
 	long := strings.Repeat("a", 5_000)
-	for i := range 30_000 {
+	for i := range 10_000 {
 		in.Image.Packages = append(in.Image.Packages, inventory.Located{PURL: fmt.Sprint("pkg:deb/", i), Path: long})
 	}
-	d := evaluate(t, g, policy.Enter, in)
+	var b strings.Builder
+	b.WriteString(head)
+	for i := range 9 {
+		fmt.Fprintf(&b, "  - {rule: r%d, says: it is so, require: \"packages.all(p, !p.path.startsWith(p.path + 'x'))\"}\n", i)
+	}
+	b.WriteString("  - {rule: proof, says: it is so, forbid: layers}\n")
+	d := evaluate(t, parse(t, b.String()), policy.Enter, in)
 	if d.Outcome != api.CannotTell || !strings.Contains(d.Reasons[1].Says, "costs more than 10000000 units on this artifact") {
-		t.Errorf("outcome %s: %v", d.Outcome, d.Reasons)
+		t.Errorf("outcome %s: %s", d.Outcome, d.Reasons[1].Says)
+	}
+	if last := d.Reasons[len(d.Reasons)-1]; !strings.Contains(last.Says, "the rules before it cost more than 60000000 units") {
+		t.Errorf("the last rule says: %s", last.Says)
 	}
 }
 

@@ -57,23 +57,24 @@ func factTypes() string {
 }
 
 // items reads a list that a rule gave, worst severity first and otherwise in
-// its order.
-func (v *view) items(list ref.Val) ([]item, error) {
+// its order. Otherwise it says what is wrong with the list, as checked types
+// never let happen.
+func (v *view) items(list ref.Val) (items []item, wrong string) {
 	l, ok := list.(traits.Lister)
 	if !ok {
-		return nil, fmt.Errorf("gives %s, not a list", list.Type().TypeName())
+		return nil, "it gives " + list.Type().TypeName() + ", not a list"
 	}
-	var items []item
 	for it := l.Iterator(); it.HasNext() == types.True; {
-		i, err := v.item(it.Next())
-		if err != nil {
-			return nil, err
+		e := it.Next()
+		i, ok := v.item(e)
+		if !ok {
+			return nil, "it gives a list of " + e.Type().TypeName()
 		}
 		i.fact = clipFact(i.fact)
 		items = append(items, i)
 	}
 	slices.SortStableFunc(items, func(a, b item) int { return cmp.Compare(b.rank(), a.rank()) })
-	return items, nil
+	return items, ""
 }
 
 func (i *item) rank() int {
@@ -83,26 +84,26 @@ func (i *item) rank() int {
 	return i.finding.Severity.Rank()
 }
 
-func (v *view) item(e ref.Val) (item, error) {
+func (v *view) item(e ref.Val) (item, bool) {
 	if s, ok := e.(types.String); ok {
-		return item{fact: api.Fact{ID: string(s)}}, nil
+		return item{fact: api.Fact{ID: string(s)}}, true
 	}
 	o, _ := e.(object)
 	switch n := o.native.(type) {
 	case *evidence.Finding:
-		return item{v.findingFact(n), n}, nil
+		return item{v.findingFact(n), n}, true
 	case *inventory.Located:
-		return item{fact: api.Fact{ID: n.PURL, Package: n.Name, Version: n.Version, Where: v.where(n.Layer, n.Path)}}, nil
+		return item{fact: api.Fact{ID: n.PURL, Package: n.Name, Version: n.Version, Where: v.where(n.Layer, n.Path)}}, true
 	case *Unchecked:
-		return item{fact: api.Fact{ID: n.Package.PURL, Package: n.Package.Name, Version: n.Package.Version, Where: v.where(n.Package.Layer, n.Package.Path), Text: n.Reason}}, nil
+		return item{fact: api.Fact{ID: n.Package.PURL, Package: n.Package.Name, Version: n.Package.Version, Where: v.where(n.Package.Layer, n.Package.Path), Text: n.Reason}}, true
 	case *layerView:
-		return item{fact: v.layerFact(n)}, nil
+		return item{fact: v.layerFact(n)}, true
 	case *gapView:
-		return item{fact: api.Fact{ID: cmp.Or(n.Path, n.layer.descriptor.Digest.String()), Where: v.where(n.layer.index, ""), Text: n.Reason}}, nil
+		return item{fact: api.Fact{ID: cmp.Or(n.Path, n.layer.descriptor.Digest.String()), Where: v.where(n.layer.index, ""), Text: n.Reason}}, true
 	case *Child:
-		return item{fact: api.Fact{ID: n.Digest.String(), Where: n.platform(), Text: n.outcome()}}, nil
+		return item{fact: api.Fact{ID: n.Digest.String(), Where: n.platform(), Text: n.outcome()}}, true
 	}
-	return item{}, fmt.Errorf("gives a list of %s", e.Type().TypeName())
+	return item{}, false
 }
 
 func (v *view) findingFact(f *evidence.Finding) api.Fact {

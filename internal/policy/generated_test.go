@@ -235,7 +235,7 @@ func limitsTable() string {
 | rules of a clause | %d |
 | one expression | %d characters, %d nodes, loops nested %d deep |
 | cost of one expression, estimated and when asked | %d units |
-| cost of all expressions of a gate, estimated | %d units |
+| cost of all expressions of a gate, estimated and when asked | %d units |
 | facts listed per rule | %d |
 `, MaxGate>>10, maxRules, maxExpression, maxNodes, maxNesting, MaxCost, MaxGateCost, maxFacts)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/assess"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/blob"
 	"github.com/bonded-dev/bonded/internal/oci"
@@ -71,6 +72,7 @@ var table = []row{
 	{push.ErrRefused, http.StatusForbidden, "denied", ""},
 	{repo.ErrNotFound, http.StatusNotFound, "not-found", ""},
 	{repo.ErrConflict, http.StatusConflict, "conflict", ""},
+	{assess.ErrNotAnalysed, http.StatusBadRequest, "invalid", ""},
 	{vuln.ErrNoSnapshot, http.StatusServiceUnavailable, "unavailable", "load advisories: bonded feed update"},
 	{blob.ErrNoSpace, http.StatusInsufficientStorage, "unavailable", "tell the operator that the server's storage is full"},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "unavailable", "try again"},
@@ -89,7 +91,10 @@ type answer struct {
 func (c *call) answerTo(err error) answer {
 	var throttled *authz.Throttled
 	var method *methodError
+	var outer *elsewhere
 	switch {
+	case errors.As(err, &outer):
+		return answer{status: http.StatusBadGateway, Error: api.Error{Code: "unavailable", Message: strings.ReplaceAll(outer.Error(), "\n", "; ")}}
 	case errors.As(err, &throttled):
 		return answer{status: http.StatusTooManyRequests, Error: api.Error{Code: "unavailable", Message: throttled.Error()}, retry: throttled.After}
 	case errors.As(err, &method):

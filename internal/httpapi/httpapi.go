@@ -31,7 +31,7 @@ type Options struct {
 	Principals Principals
 	Enrol      Enroller
 	Report     Reporter
-	Clock      func() time.Time
+	Clock      func() time.Time // that of connections: streams end by it when nobody reads them
 	Log        *slog.Logger
 	// ClientAddr tells where a request comes from, where a proxy stands before
 	// the server. Optional: the address of the connection.

@@ -65,17 +65,29 @@ func (c *call) updateFeeds() error {
 	}
 	switch {
 	case err != nil && !s.begun:
-		return err
+		return outside(c, err)
 	case err != nil:
-		a := c.answerTo(err)
-		if a.status >= http.StatusInternalServerError && ctx.Err() == nil {
-			c.o.Log.ErrorContext(ctx, "updating feeds", "error", err)
-		}
+		a := c.answerTo(outside(c, err))
 		last = api.FeedProgress{Error: &a.Error}
 	}
 	// Nothing is left to tell a client that is gone.
 	_ = s.send(last)
 	return nil
+}
+
+// elsewhere is a fault that an administrator can do more about than we, told
+// as it is.
+type elsewhere struct{ cause error }
+
+func (e *elsewhere) Error() string { return e.cause.Error() }
+
+// outside makes what went wrong with a feed, and is in no row of the table, a
+// fault of the feed's.
+func outside(c *call, err error) error {
+	if c.answerTo(err).status != http.StatusInternalServerError {
+		return err
+	}
+	return &elsewhere{err}
 }
 
 func (c *call) events() error {

@@ -12,10 +12,7 @@ import (
 
 // loginError is a 401: with a login, or another token, it may work. cause
 // matches authz.ErrNotPermitted when the token that came is too narrow.
-type loginError struct {
-	cause error
-	scope string // "" for that of the operation
-}
+type loginError struct{ cause error }
 
 func (e *loginError) Error() string {
 	var refusal *authz.Refusal

@@ -207,7 +207,7 @@ func (c *call) created(kind string, d oci.Digest) {
 func (c *call) body(length int64) *body {
 	conn, until := http.NewResponseController(c.w), time.Time{}
 	return &body{r: c.r.Body, left: length, idle: func(done bool) {
-		now := c.o.Clock()
+		now := time.Now() //nolint:forbidigo // a deadline is a moment of this machine, whatever clock the registry was given
 		switch {
 		case done:
 			// net/http watches the connection while the handler works on: a

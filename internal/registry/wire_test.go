@@ -234,7 +234,7 @@ func (s signal) Write(p []byte) (int, error) {
 func TestIdleUploadIsCutOff(t *testing.T) {
 	w := newWorld(t)
 	o := w.opts
-	o.Idle, o.Clock = 50*time.Millisecond, time.Now
+	o.Idle = 50 * time.Millisecond
 	w.reg = registry.New(o)
 	w.serve()
 	loc := w.must(202, "alice", "POST", "/v2/dev/app/blobs/uploads/", nil).Header.Get("Location")
@@ -250,8 +250,7 @@ func TestIdleUploadIsCutOff(t *testing.T) {
 func TestIdleEndsWithTheBody(t *testing.T) {
 	w := newWorld(t)
 	o := w.opts
-	o.Idle, o.Clock = 20*time.Millisecond, time.Now
-	o.Remove = nil
+	o.Idle = 20 * time.Millisecond
 	w.reg = registry.New(o)
 	finished := make(chan error, 1)
 	s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

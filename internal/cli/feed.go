@@ -36,7 +36,7 @@ func (p *program) feedList() *cobra.Command {
 
 func (pg *page) feeds(feeds []api.Feed) {
 	if len(feeds) == 0 {
-		pg.line(pg.wait.Render("no feeds"), ": add one under feeds in the configuration, or load a folder: bonded feed load DIR")
+		pg.line(pg.wait.Render("NOTHING LOADED"), " yet: bonded feed update, or without a network bonded feed load FOLDER")
 		return
 	}
 	var rows [][]string

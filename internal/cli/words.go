@@ -21,14 +21,15 @@ func (w words) ago(t time.Time) string {
 		return dash
 	}
 	d := w.now.Sub(t)
-	text := span(d.Abs())
 	switch {
 	case d.Abs() < 5*time.Second:
 		return "just now"
+	case d < -time.Hour: // what was to be good for a day is so a moment later
+		return "in " + span(d.Abs().Round(time.Minute))
 	case d < 0:
-		return "in " + text
+		return "in " + span(-d)
 	}
-	return text + " ago"
+	return span(d) + " ago"
 }
 
 // span says a length of time in one unit, rounded down.

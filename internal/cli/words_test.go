@@ -23,6 +23,7 @@ func TestWords(t *testing.T) {
 		{w.ago(now.AddDate(0, -5, 0)), "5 months ago"},
 		{w.ago(now.AddDate(-3, 0, 0)), "3 years ago"},
 		{w.ago(now.Add(14 * time.Minute)), "in 14 min"},
+		{w.ago(now.Add(90*24*time.Hour - time.Second)), "in 90 days"},
 		{moment(now), "2026-11-22 12:00:00Z"},
 		{moment(time.Time{}), "–"},
 		{count(0), "–"}, {count(999), "999"}, {count(int64(18204311)), "18\u00a0204\u00a0311"}, {count(-1000), "-1\u00a0000"},

@@ -139,13 +139,13 @@ type errorBody struct {
 }
 
 type errorEntry struct {
-	Code    Code        `json:"code"`
-	Message string      `json:"message"`
-	Detail  errorDetail `json:"detail"`
+	Code    Code         `json:"code"`
+	Message string       `json:"message"`
+	Detail  *errorDetail `json:"detail,omitempty"` // clients print an empty one
 }
 
 type errorDetail struct {
-	Next string `json:"next,omitempty"`
+	Next string `json:"next"`
 }
 
 // write answers with a. Who is refused something gets the reason as a warning
@@ -159,7 +159,11 @@ func (a answer) write(w http.ResponseWriter) {
 	if a.code == denied {
 		warn(h, a.text)
 	}
-	b, err := json.Marshal(errorBody{[]errorEntry{{Code: a.code, Message: a.text, Detail: errorDetail{Next: a.next}}}})
+	entry := errorEntry{Code: a.code, Message: a.text}
+	if a.next != "" {
+		entry.Detail = &errorDetail{a.next}
+	}
+	b, err := json.Marshal(errorBody{[]errorEntry{entry}})
 	if err != nil { // strings always marshal
 		panic("registry: encoding an error: " + err.Error())
 	}

@@ -62,8 +62,9 @@ func NewAnalyst(o AnalystOptions) *Analyst {
 	return a
 }
 
-// Set names the extractors that facts come from.
-func (a *Analyst) Set() string { return a.o.Analyzer.Set() }
+// Set names what facts depend on beside the layer: the extractors, and the
+// budget they had.
+func (a *Analyst) Set() string { return a.o.Analyzer.Set() + " budget/" + a.o.Analyzer.Budget() }
 
 // Stop ends running analyses, without facts, and waits for them.
 func (a *Analyst) Stop() {

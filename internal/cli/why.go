@@ -54,6 +54,9 @@ func (p *program) runWhy(ctx context.Context, q client.WhyQuery) error {
 		if q.Hypothetical != "" {
 			zone = q.Hypothetical
 		}
+		if w.Decision != nil {
+			zone = w.Decision.Zone // also where the question was about a zone it is not in yet
+		}
 		pg.verdict(verdict{artifact: w.Artifact, zone: zone, held: w.Held, decision: w.Decision})
 		pg.change(w.Decision, w)
 		pg.elsewhere(w.Elsewhere)

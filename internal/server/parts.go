@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/authz"
@@ -14,10 +15,12 @@ import (
 	"github.com/bonded-dev/bonded/internal/telemetry"
 )
 
-// Parts are what the command needs beside a server to ask.
-func Parts(version string) cli.Deps {
+// Parts are what the command needs beside a server to ask. authFiles hold
+// credentials for the registries that are scanned.
+func Parts(version string, authFiles []string) cli.Deps {
 	p := parts{version}
-	return cli.Deps{Serve: p.serve, Init: p.init, Fsck: p.fsck, LoadFeed: p.loadFeed}
+	scanner := Scanner{Version: version, AuthFiles: authFiles, Clock: time.Now}
+	return cli.Deps{Serve: p.serve, Init: p.init, Fsck: p.fsck, LoadFeed: p.loadFeed, Scan: scanner.Scan}
 }
 
 type parts struct{ version string }

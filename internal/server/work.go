@@ -61,9 +61,16 @@ func (s *Server) newAnalyst(database assess.DB) (*assess.Analyst, error) {
 	}), nil
 }
 
-// budgetOf is the budget of one layer as configured.
+// budgetOf is the budget of one layer as configured. Facts are kept apart by
+// budget, so one that is not the standard gets a name of its own.
 func budgetOf(c *config.Config) layer.Budget {
-	b := layer.Standard()
+	standard := layer.Standard()
+	b := standard
+	a := c.Analysis
+	b.Uncompressed, b.Ratio, b.Entries, b.File, b.Time = int64(a.Bytes), int64(a.Ratio), a.Entries, int64(a.File), time.Duration(a.Time)
+	if b != standard {
+		b.Class = fmt.Sprintf("bytes=%d,ratio=%d,entries=%d,file=%d,time=%s", b.Uncompressed, b.Ratio, b.Entries, b.File, b.Time)
+	}
 	return b
 }
 

@@ -72,8 +72,8 @@ var rooms = map[string]room{
 	"internal/blob/disk": {tier: wiring, only: onlyBlobs, why: whyBackend},
 	"internal/blob/s3":   {tier: wiring, only: onlyBlobs, why: whyBackend},
 	"internal/blob/mem":  {tier: wiring, only: onlyBlobs, why: whyBackend},
-	"internal/server":    {tier: wiring, also: map[string]string{"internal/db": "wires it", "internal/blob/disk": "wires it", "internal/blob/s3": "wires it", "internal/blob/mem": "wires it"}},
-	"internal/cli":       {tier: wiring, also: map[string]string{"internal/server": "starts it", "client": "asks a server"}},
+	"internal/server":    {tier: wiring, also: map[string]string{"internal/db": "wires it", "internal/blob/disk": "wires it", "internal/blob/s3": "wires it", "internal/blob/mem": "wires it", "internal/cli": "gives the command the parts it declares"}},
+	"internal/cli":       {tier: wiring, also: map[string]string{"client": "asks a server"}},
 	"cmd/bonded":         {tier: wiring, also: map[string]string{"internal/cli": "is it", "internal/server": "starts it", "client": "asks a server"}},
 
 	"internal/testparts": {tier: tests},

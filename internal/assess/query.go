@@ -211,6 +211,9 @@ func (a *Assessor) passing(ctx context.Context, f *found) (string, []string, err
 	err := a.DB.View(ctx, func(tx Tx) error {
 		best, names = nil, nil
 		tags, err := tx.Tags(ctx, f.placed.Repository, repo.Viewer{}, repo.Page{Limit: passingTags})
+		if errors.Is(err, repo.ErrNotFound) {
+			return nil // nothing was ever admitted there
+		}
 		if err != nil {
 			return err
 		}

@@ -30,7 +30,7 @@ const (
 	maxFacts     = 256 << 20 // bytes of payload
 )
 
-// MarshalLayer encodes facts for storing. The same facts give the same bytes.
+// MarshalLayer encodes facts for storing.
 func MarshalLayer(l *inventory.Layer) []byte {
 	var e encoder
 	e.layer(l)
@@ -50,7 +50,7 @@ func UnmarshalLayer(b []byte) (*inventory.Layer, error) {
 	return &l, nil
 }
 
-// MarshalSet encodes a set for storing. The same set gives the same bytes.
+// MarshalSet encodes a set for storing.
 func MarshalSet(s *inventory.Set) []byte {
 	var e encoder
 	e.digest(s.ID)

@@ -22,16 +22,25 @@ type Stack struct {
 	Config *oci.ImageConfig
 }
 
-// noSet is the gap of a file whose set is not stored.
-const noSet = "the packages of this file are not stored"
+// Limits of an image. Runtimes mount no more layers than maxLayers; real images
+// have less than a tenth of maxImagePackages.
+const (
+	maxLayers        = 512
+	maxImagePackages = 100_000
+)
+
+// Reasons of gaps that only an overlay has.
+const (
+	noSet    = "the packages of this file are not stored"
+	tooDeep  = "more than 512 layers"
+	tooLarge = "more packages in one image than are kept"
+)
 
 // Overlay merges the layers of an image into its inventory: for each path the
 // topmost layer wins, whiteouts and opaque directories remove what is below.
 // It is a pure function of the facts.
 func Overlay(in Stack) *inventory.Image {
-	s := newStack(in.Layers)
 	im := &inventory.Image{Manifest: in.Manifest, Config: in.Config}
-	im.Distro = s.distro()
 	if c := in.Config; c != nil {
 		im.Platform = oci.Platform{Architecture: c.Architecture, OS: c.OS, Variant: c.Variant}
 		im.Labels = c.Config.Labels
@@ -39,10 +48,19 @@ func Overlay(in Stack) *inventory.Image {
 			im.Created = c.Created.UTC()
 		}
 	}
+	if len(in.Layers) > maxLayers {
+		for _, l := range in.Layers {
+			c := l.Coverage.Add(inventory.CoverageNone, inventory.Gap{Reason: tooDeep})
+			im.Layers = append(im.Layers, inventory.LayerCoverage{Digest: l.Digest, Coverage: c})
+		}
+		return im
+	}
+	s := newStack(in.Layers)
+	im.Distro = s.distro()
 	for i := range in.Layers {
 		im.Layers = append(im.Layers, s.layer(im, i, in))
 	}
-	slices.SortFunc(im.Packages, compareLocated)
+	sortLocated(im.Packages)
 	return im
 }
 
@@ -71,6 +89,10 @@ func (s *stack) layer(im *inventory.Image, i int, in Stack) inventory.LayerCover
 			c.Coverage = c.Coverage.Add(inventory.CoverageNone, inventory.Gap{Path: path, Reason: noSet})
 			continue
 		}
+		if len(im.Packages)+len(set.Packages) > maxImagePackages {
+			c.Coverage = c.Coverage.Add(inventory.CoveragePartial, inventory.Gap{Path: path, Reason: tooLarge})
+			continue
+		}
 		im.Packages = appendLocated(im.Packages, set, &im.Distro, inventory.Located{Path: path, Layer: i, Set: f.Set, Owned: f.Owned})
 		c.PackageSum += len(set.Packages)
 	}
@@ -97,14 +119,28 @@ func isOS(purlType string) bool {
 	return purlType == "deb" || purlType == "apk" || purlType == "rpm"
 }
 
-func compareLocated(a, b inventory.Located) int {
-	if c := strings.Compare(a.PURL, b.PURL); c != 0 {
-		return c
+// sortLocated sorts by PURL and path. It moves indices, as the packages are
+// large.
+func sortLocated(all []inventory.Located) {
+	order := make([]int, len(all))
+	for i := range order {
+		order[i] = i
 	}
-	if c := strings.Compare(a.Path, b.Path); c != 0 {
-		return c
+	slices.SortFunc(order, func(i, j int) int {
+		a, b := &all[i], &all[j]
+		if c := strings.Compare(a.PURL, b.PURL); c != 0 {
+			return c
+		}
+		if c := strings.Compare(a.Path, b.Path); c != 0 {
+			return c
+		}
+		return comparePackages(&a.Package, &b.Package)
+	})
+	sorted := make([]inventory.Located, len(all))
+	for to, from := range order {
+		sorted[to] = all[from]
 	}
-	return comparePackages(a.Package, b.Package)
+	copy(all, sorted)
 }
 
 // diffIDOK compares the computed diff_id of layer i of n with what the

@@ -24,6 +24,8 @@ type pass struct {
 	files map[string][]inventory.File // by path
 	sets  map[oci.Digest]inventory.Set
 	gaps  inventory.Gaps
+	// What was found, to stop at the limits. It counts what was replaced, too.
+	found, packages int
 	// looked says which extractors looked into the file at a path, as a bit per
 	// index: a hard link to it needs no second look.
 	looked map[inventory.PathKey]uint64
@@ -156,7 +158,7 @@ func (p *pass) extract(i int, f *File) error {
 	if err != nil {
 		p.failed(info.Name, f.Path, err)
 	}
-	if len(found) == 0 {
+	if len(found) == 0 || p.full(info.Name, f.Path, len(found)) {
 		return nil
 	}
 	digest, err := digestOf(f)
@@ -167,6 +169,18 @@ func (p *pass) extract(i int, f *File) error {
 	p.sets[set.ID] = set
 	p.files[f.Path] = append(p.files[f.Path], inventory.File{Path: f.Path, Set: set.ID, Digest: digest, Size: f.Size})
 	return nil
+}
+
+// full counts a file with n packages and reports whether there is no room for
+// it.
+func (p *pass) full(name, path string, n int) bool {
+	if p.found >= maxFiles || p.packages+n > maxLayerPackages {
+		p.gap(name, path, "more packages in one layer than are kept")
+		return true
+	}
+	p.found++
+	p.packages += n
+	return false
 }
 
 // failed records why an extractor could not read a file.
@@ -190,6 +204,9 @@ func guarded[T any](fn func() (T, error)) (v T, err error) {
 func (p *pass) claim(c Claimer, f *File) {
 	_, err := guarded(func() (struct{}, error) {
 		return struct{}{}, c.Claims(p.ctx, f, func(claimed string) {
+			if len(p.claims) >= maxClaims {
+				return
+			}
 			for _, path := range claimedPaths(claimed) {
 				p.claims[inventory.KeyOf(path)] = struct{}{}
 			}
@@ -250,7 +267,7 @@ func (p *pass) hardlink(e *layer.Entry) {
 		}
 	}
 	for _, f := range p.files[e.Target] {
-		if f.Distro != nil || p.wants(f.Set, e) {
+		if f.Distro != nil || p.wants(f.Set, e) && !p.full(p.sets[f.Set].Extractor, e.Path, 0) {
 			f.Path = e.Path
 			p.files[e.Path] = append(p.files[e.Path], f)
 		}

@@ -42,10 +42,8 @@ func newStack(layers []inventory.Layer) *stack {
 		odd:    make([][]string, len(layers)),
 		hidden: map[string]int{},
 	}
-	for j := range layers {
-		if len(layers[j].Parents) > 0 {
-			s.findMoves(j)
-		}
+	for j := 1; j < len(layers); j++ {
+		s.findMoves(j)
 	}
 	return s
 }
@@ -55,6 +53,9 @@ func newStack(layers []inventory.Layer) *stack {
 func (s *stack) findMoves(j int) {
 	for _, dir := range s.layers[j].Parents {
 		at := s.real(j, dir)
+		if !s.fileBelow(at, j) {
+			continue // the usual case, decided by one look at each lower layer
+		}
 		if s.marks(j, at, inventory.KeyOf(at))&inventory.MarkRemoved != 0 || s.emptied(j, at) {
 			continue // the layer has taken away what was there
 		}
@@ -66,6 +67,18 @@ func (s *stack) findMoves(j int) {
 			s.note(j, reasonOnFile)
 		}
 	}
+}
+
+// fileBelow reports whether any layer below j has something at a path that is
+// no directory, visible or not.
+func (s *stack) fileBelow(path string, j int) bool {
+	key := inventory.KeyOf(path)
+	for i := range j {
+		if s.marks(i, path, key)&inventory.MarkFile != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // moveTo makes layer j follow the link that layer i has at a path, and returns

@@ -9,6 +9,13 @@ import (
 	"github.com/bonded-dev/bonded/internal/inventory"
 )
 
+// Limits of what is kept of one layer. Real ones stay below a tenth of each.
+const (
+	maxFiles         = 50_000  // files with packages
+	maxLayerPackages = 200_000 // packages of all of them
+	maxClaims        = 500_000 // files of OS packages; what is beyond is nobody's
+)
+
 // Limits of what one file may yield.
 const (
 	maxPackages = 100_000
@@ -30,8 +37,8 @@ func tidy(found []inventory.Package) ([]inventory.Package, error) {
 		err = Reason("a package without a name, or with one that is not text")
 		return true
 	})
-	slices.SortFunc(found, comparePackages)
-	return slices.CompactFunc(found, func(a, b inventory.Package) bool { return comparePackages(a, b) == 0 }), err
+	slices.SortFunc(found, func(a, b inventory.Package) int { return comparePackages(&a, &b) })
+	return slices.CompactFunc(found, func(a, b inventory.Package) bool { return comparePackages(&a, &b) == 0 }), err
 }
 
 func sane(p *inventory.Package) bool {
@@ -51,7 +58,7 @@ func isText(s string) bool {
 	return len(s) <= maxText && utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) < 0
 }
 
-func comparePackages(a, b inventory.Package) int {
+func comparePackages(a, b *inventory.Package) int {
 	return cmp.Or(
 		strings.Compare(a.Type, b.Type), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name),
 		strings.Compare(a.Version, b.Version), strings.Compare(a.Arch, b.Arch), strings.Compare(a.Source, b.Source),

@@ -1,6 +1,6 @@
 package inventory
 
-import "strconv"
+import "fmt"
 
 // coverageRank orders the states, best first.
 var coverageRank = map[CoverageState]int{CoverageFull: 0, CoveragePartial: 1, CoverageAmbiguous: 2, CoverageNone: 3}
@@ -24,6 +24,9 @@ func (s CoverageState) Worse(t CoverageState) CoverageState {
 
 // MaxGaps bounds Coverage.Gaps.
 const MaxGaps = 100
+
+// moreGaps is the reason of the last gap when not all fit.
+const moreGaps = "and %d more"
 
 // Gaps collects the gaps of a Coverage. The zero value is full coverage.
 type Gaps struct {
@@ -64,21 +67,27 @@ func (g *Gaps) Coverage() Coverage {
 	c := Coverage{State: g.state}
 	c.Gaps = append(c.Gaps, g.kept...)
 	if g.more > 0 {
-		c.Gaps = append(c.Gaps, Gap{Reason: "and " + strconv.Itoa(g.more) + " more"})
+		c.Gaps = append(c.Gaps, Gap{Reason: fmt.Sprintf(moreGaps, g.more)})
 	}
 	return c
 }
 
-// Add returns c with one more gap, which makes it no better than state. It
-// never changes the array that c.Gaps stands on.
+// Add returns c with one more gap, in front, which makes it no better than
+// state. It never changes the array that c.Gaps stands on.
 func (c Coverage) Add(state CoverageState, gap Gap) Coverage {
-	c.State = c.State.Worse(state)
-	n := min(len(c.Gaps), MaxGaps-1)
-	gaps := make([]Gap, 0, n+1)
-	gaps = append(append(gaps, gap), c.Gaps[:n]...)
-	if lost := len(c.Gaps) - n; lost > 0 {
-		gaps[len(gaps)-1] = c.Gaps[len(c.Gaps)-1] // keep the line that counts the rest
+	var g Gaps
+	g.Add(state, gap)
+	g.raise(c.State)
+	for i, old := range c.Gaps {
+		more := 0
+		if i == MaxGaps-1 {
+			fmt.Sscanf(old.Reason, moreGaps, &more)
+		}
+		if more > 0 {
+			g.more += more
+			continue
+		}
+		g.Add(c.State, old)
 	}
-	c.Gaps = gaps
-	return c
+	return g.Coverage()
 }

@@ -13,6 +13,7 @@ type Budget struct {
 	Entries      int           // tar entries
 	PathBytes    int           // length of a path or link target
 	PathDepth    int           // components of a path
+	Names        int64         // bytes of names that are kept: links with targets, whiteouts, and directories without an entry
 	Window       int64         // bytes of zstd history; frames that want more are not read
 	File         int64         // bytes of one file that is looked into
 	Time         time.Duration // wall clock, not counting waits for bytes
@@ -29,7 +30,8 @@ func Standard() Budget {
 		RatioFrom:    1 << 30,
 		Entries:      1_000_000,
 		PathBytes:    4096, // PATH_MAX
-		PathDepth:    256,
+		PathDepth:    128,
+		Names:        64 << 20,
 		Window:       32 << 20,
 		File:         256 << 20,
 		Time:         15 * time.Minute,

@@ -265,6 +265,7 @@ func TestBudgets(t *testing.T) {
 		{"entries", func(o *Options) { o.Budget.Entries = 2 }, gz(raw), overEntries, true},
 		{"path", func(o *Options) { o.Budget.PathBytes = 4 }, gz(raw), overPath, true},
 		{"depth", func(o *Options) { o.Budget.PathDepth = 2 }, gz(raw), overPath, true},
+		{"names", func(o *Options) { o.Budget.Names = 3 }, gz(raw), overNames, true},
 		{"time", func(o *Options) {
 			o.Budget.Time = time.Second
 			o.Now = func() time.Time { ticks = ticks.Add(time.Minute); return ticks }

@@ -23,6 +23,7 @@ var (
 	overTime     = partial("analysis took longer than the budget allows")
 	overEntries  = partial("more entries than the budget allows")
 	overPath     = partial("a path longer or deeper than the budget allows")
+	overNames    = partial("more links, whiteouts and directories than the budget allows")
 	overHeader   = partial("an extended header larger than 1 MiB")
 	overWindow   = reason{inventory.CoverageNone, "a zstd window larger than the budget allows"}
 	damagedGzip  = partial("the gzip stream is damaged or cut short")

@@ -23,7 +23,7 @@ const (
 // chunk is a piece of the uncompressed stream. err ends the stream after it.
 type chunk struct {
 	buf []byte
-	n   int    // bytes of buf that count
+	n   int // bytes of buf that count
 	err error
 }
 

@@ -43,6 +43,7 @@ type tree struct {
 	whiteouts []string
 	opaque    []string
 	parents   []string
+	kept      int64 // bytes of names in the four above
 
 	// The directory of the entry before: entries of a directory come together.
 	lastDir, lastPlace string
@@ -169,6 +170,7 @@ func (t *tree) step(path string) (target string, isLink bool) {
 	case m&(inventory.MarkDir|inventory.MarkParent) == 0:
 		t.marks[key] = m | inventory.MarkParent
 		t.parents = append(t.parents, path)
+		t.kept += int64(len(path))
 		t.holds(path)
 	}
 	return "", false
@@ -215,6 +217,7 @@ func (t *tree) mark(path string, m inventory.PathMark, list *[]string) {
 	if t.marks[key]&m == 0 {
 		t.marks[key] |= m
 		*list = append(*list, path)
+		t.kept += int64(len(path))
 	}
 }
 
@@ -256,6 +259,7 @@ func (t *tree) put(e *Entry) {
 	case Symlink:
 		m |= inventory.MarkFile | inventory.MarkLink
 		t.links[e.Path] = e.Target
+		t.kept += int64(len(e.Path) + len(e.Target))
 	default:
 		m |= inventory.MarkFile
 	}

@@ -165,6 +165,9 @@ func (w *walker) header(h *header) error {
 	if w.sum.Entries++; w.sum.Entries > w.budget.Entries {
 		return w.stop(overEntries)
 	}
+	if w.tree.kept > w.budget.Names {
+		return w.stop(overNames)
+	}
 	return w.entry(h)
 }
 

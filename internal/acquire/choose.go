@@ -40,7 +40,7 @@ func Choose(ctx context.Context, s Source, want oci.Platform) (*Chosen, error) {
 }
 
 func (c *Chosen) descend(ctx context.Context, s Source, d oci.Descriptor, want oci.Platform, depth int) error {
-	if c.looked++; false {
+	if c.looked++; c.looked > maxLooked {
 		return fmt.Errorf("%s: %w: none of the first %d manifests that the index leads to is an image", s.Root().Digest, oci.ErrManifestInvalid, maxLooked)
 	}
 	m, err := s.Manifest(ctx, d)

@@ -153,6 +153,9 @@ func (tx *Tx) closeAdvisories(ctx context.Context, load vuln.LoadID, b vuln.Batc
 
 func (tx *Tx) insertAdvisories(ctx context.Context, load vuln.LoadID, b vuln.Batch) error {
 	return chunks(b.Insert, func(part []vuln.Row) error {
+		if err := tx.replacesNone(ctx, part); err != nil {
+			return err
+		}
 		args := make([]any, 0, 10*len(part))
 		for _, r := range part {
 			if r.From != load.Seq || r.To != 0 || r.Feed != b.Feed {
@@ -165,6 +168,20 @@ func (tx *Tx) insertAdvisories(ctx context.Context, load vuln.LoadID, b vuln.Bat
 			marks(len(part), "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"), args...)
 		return err
 	})
+}
+
+// replacesNone returns an error when one of the rows, all of one feed, has an
+// id with a row in force, which would then have two.
+func (tx *Tx) replacesNone(ctx context.Context, part []vuln.Row) error {
+	args := []any{part[0].Feed}
+	for _, r := range part {
+		args = append(args, r.ID)
+	}
+	inForce, err := tx.texts(ctx, list(`SELECT id FROM advisory WHERE feed = ? AND to_seq = 0 AND id IN (#) LIMIT 1`, len(part)), args...)
+	if err == nil && len(inForce) > 0 {
+		err = fmt.Errorf("inserting %q, which is in force and was not closed", inForce[0])
+	}
+	return err
 }
 
 // Unstage implements vuln.Stager.

@@ -10,9 +10,28 @@ import (
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/db"
+	"github.com/bonded-dev/bonded/internal/db/dbtest"
 	"github.com/bonded-dev/bonded/internal/evidence"
+	"github.com/bonded-dev/bonded/internal/testparts"
 	"github.com/bonded-dev/bonded/internal/vuln"
+	"github.com/bonded-dev/bonded/internal/vuln/vulntest"
 )
+
+func TestVulnStores(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, o db.Options) {
+		vulntest.Run(t, func(t *testing.T) vulntest.Stores {
+			if o.Folder != "" {
+				o.Folder = t.TempDir()
+			} else {
+				o.URL = testparts.Postgres(t)
+			}
+			d := dbtest.Open(t, o)
+			return vulntest.Stores{Reader: d, Stager: d, Update: func(ctx context.Context, fn func(vuln.Publisher) error) error {
+				return d.Update(ctx, func(tx *db.Tx) error { return fn(tx) })
+			}}
+		})
+	})
+}
 
 func advisory(load vuln.LoadID, feed, id, content string) vuln.Row {
 	return vuln.Row{

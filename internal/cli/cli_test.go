@@ -47,8 +47,8 @@ func fakeParts() cli.Deps {
 		return cli.Started{URL: "https://box:8443", Data: string(c.Data), Fresh: true, Notes: map[string]string{"advisories": "none yet: bonded feed update"}}
 	}
 	return cli.Deps{
-		Serve: func(_ context.Context, c *config.Config, o cli.ServeOptions) error {
-			o.Log.Info("serving", "listen", c.Listen, "feeds", len(c.Feeds), "plain", c.TLS.Off)
+		Serve: func(ctx context.Context, c *config.Config, o cli.ServeOptions) error {
+			o.Log.InfoContext(ctx, "serving", "listen", c.Listen, "feeds", len(c.Feeds), "plain", c.TLS.Off)
 			s := started(c)
 			switch {
 			case o.Dev && !config.LoopbackAddress(c.Listen):

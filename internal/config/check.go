@@ -35,13 +35,13 @@ var namePattern = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$`)
 // checker collects problems.
 type checker struct{ ps Problems }
 
-func (c *checker) bad(field, format string, operands ...any) {
-	c.ps = append(c.ps, Problem{Field: field, Why: fmt.Sprintf(format, operands...)})
+func (k *checker) bad(field, format string, operands ...any) {
+	k.ps = append(k.ps, Problem{Field: field, Why: fmt.Sprintf(format, operands...)})
 }
 
 // clash reports two fields that contradict each other.
-func (c *checker) clash(one, other, why string) {
-	c.bad(one, "contradicts %s: %s", other, why)
+func (k *checker) clash(one, other, why string) {
+	k.bad(one, "contradicts %s: %s", other, why)
 }
 
 // Check returns all that is wrong with the configuration. It reads no file.

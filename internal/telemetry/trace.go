@@ -51,7 +51,8 @@ func StartTracing(ctx context.Context, o TraceOptions) (*Tracing, error) {
 		return nil, fmt.Errorf("setting up traces to %s: %v", u.Redacted(), err)
 	}
 	// The exporter has no other place to tell of what it could not send.
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { o.Log.Warn("sending traces", "error", err) }))
+	background := context.WithoutCancel(ctx)
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { o.Log.WarnContext(background, "sending traces", "error", err) }))
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(exporter),
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(o.Sample))),

@@ -72,6 +72,11 @@ func TestDenied(t *testing.T) {
 	}
 	res, body := w.request(dev, http.MethodGet, "/v2/catalog/app/manifests/1", nil)
 	w.want(http.StatusOK, res, body)
+	res, body = w.request(dev, http.MethodGet, "/api/v1/why?ref=catalog/app:1", nil)
+	w.want(http.StatusOK, res, body)
+	if why := decode[api.Why](w, body); why.Decision == nil || why.Decision.Outcome != api.Deny {
+		t.Errorf("why it is denied, where nothing passes: %s", body)
+	}
 	w.expireLeases()
 	res, body = w.request(dev, http.MethodGet, "/v2/catalog/app/blobs/"+desc.Digest.String(), nil)
 	w.want(http.StatusForbidden, res, body)

@@ -37,7 +37,7 @@ func (s *steps) step(what string) {
 		return
 	}
 	if s.bars == nil {
-		s.bars = mpb.New(mpb.WithOutput(s.p.io.Err), mpb.WithRefreshRate(refresh))
+		s.bars = mpb.New(mpb.WithOutput(s.p.io.Err), mpb.WithAutoRefresh(), mpb.WithRefreshRate(refresh))
 	}
 	if s.bar != nil {
 		s.bar.Abort(true)
@@ -83,7 +83,7 @@ func (f *feedBars) update(u api.FeedProgress) {
 		return
 	}
 	if f.bars == nil {
-		f.bars = mpb.New(mpb.WithOutput(f.p.io.Err), mpb.WithRefreshRate(refresh), mpb.WithWidth(28))
+		f.bars = mpb.New(mpb.WithOutput(f.p.io.Err), mpb.WithAutoRefresh(), mpb.WithRefreshRate(refresh), mpb.WithWidth(28))
 	}
 	b := f.bar[name]
 	if b == nil {

@@ -48,13 +48,15 @@ func (c *Checked) Complete() bool { return len(c.Gaps) == 0 }
 // first, then by score, id and package URL; equal inputs give equal results.
 func (x *Index) Findings(im *inventory.Image) ([]evidence.Finding, Checked) {
 	w := walk{x: x}
+	_, unknown := x.checkable(im.Distro.Ecosystem)
+	distro := im.Distro.Ecosystem != "" && unknown == ""
 	pkgs := im.Packages
 	for len(pkgs) > 0 {
 		n := 1
 		for n < len(pkgs) && pkgs[n].PURL == pkgs[0].PURL {
 			n++
 		}
-		w.add(&pkgs[0], n)
+		w.add(&pkgs[0], n, distro && allOwned(pkgs[:n]))
 		pkgs = pkgs[n:]
 	}
 	slices.SortFunc(w.found, func(a, b placed) int {
@@ -84,8 +86,21 @@ type placed struct {
 	places int
 }
 
-// add matches a package that is at n places, the first of which is p.
-func (w *walk) add(p *inventory.Located, n int) {
+// allOwned reports whether each place belongs to a package of the distribution.
+func allOwned(places []inventory.Located) bool {
+	for i := range places {
+		if !places[i].Owned {
+			return false
+		}
+	}
+	return true
+}
+
+// add matches a package that is at n places, the first of which is p. What is
+// owned is part of a package of the distribution, whose own advisories count:
+// it mends faults without changing the version that upstream's go by. Only that
+// it does harm counts all the same.
+func (w *walk) add(p *inventory.Located, n int, owned bool) {
 	w.checked.Packages++
 	full, reason := w.x.checkable(p.Ecosystem)
 	if reason != "" {
@@ -96,7 +111,11 @@ func (w *walk) add(p *inventory.Located, n int) {
 	for i, name := range advisoryNames(&p.Package, lookupEcosystem(BaseEcosystem(full)).fold) {
 		r := w.x.match(full, name, advisoryVersion(&p.Package, name))
 		for j := range r.faults {
-			if f := &r.faults[j]; i == 0 || !w.has(first, f.id) {
+			f := &r.faults[j]
+			if owned && !f.malicious {
+				continue
+			}
+			if i == 0 || !w.has(first, f.id) {
 				w.found = append(w.found, placed{f, p, n})
 			}
 		}

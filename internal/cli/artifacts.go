@@ -76,8 +76,8 @@ it has no findings does not mean that it is clean.`,
 
 // findings writes a list of findings under a line that sums it up.
 func (pg *page) findings(f *api.Findings, list listFlags, ref string) {
-	pg.line(pg.bold.Render(named(f.Repository, f.Tags, f.Digest)), "  ", summed(f.Findings))
-	pg.snapshot(f.Snapshot)
+	pg.line(pg.bold.Render(named(f.Repository, f.Tags, f.Digest)), "  ", summed(f))
+	pg.snapshot(f.Snapshot, "bonded feed update")
 	pg.findingRows(f.Findings, list, "bonded findings "+ref+" --all")
 	if n := len(f.Unchecked); n > 0 {
 		pg.line()
@@ -99,11 +99,24 @@ func (pg *page) findingRows(fs []api.Finding, list listFlags, how string) {
 	}
 	var cells [][]string
 	for _, x := range rows {
-		cells = append(cells, []string{pg.severity(x), x.ID, x.Package, x.Version, or(x.Fixed), fmt.Sprint(x.Layer + 1)})
+		cells = append(cells, []string{pg.severity(x), known(x), x.Package, x.Version, or(x.Fixed), fmt.Sprint(x.Layer + 1)})
 	}
 	pg.line()
 	pg.table(0, []column{{title: "SEVERITY"}, {title: "ADVISORY"}, {title: "PACKAGE"}, {title: "VERSION"}, {title: "FIXED IN"}, {title: "LAYER", right: true}}, cells)
 	pg.more(0, left, how)
+}
+
+// known is the name by which people know an advisory: the CVE where it has one.
+func known(f api.Finding) string {
+	if strings.HasPrefix(f.ID, "CVE-") {
+		return f.ID
+	}
+	for _, alias := range f.Aliases {
+		if strings.HasPrefix(alias, "CVE-") {
+			return alias
+		}
+	}
+	return f.ID
 }
 
 func (pg *page) severity(f api.Finding) string {
@@ -118,14 +131,18 @@ func (pg *page) severity(f api.Finding) string {
 	return f.Severity
 }
 
-// summed counts findings by severity, worst first.
-func summed(fs []api.Finding) string {
-	if len(fs) == 0 {
+// summed counts findings by severity, worst first. That there are none says
+// something only where there was something to look for.
+func summed(f *api.Findings) string {
+	switch fs := f.Findings; {
+	case len(fs) == 0 && f.Snapshot.Advisories == 0:
+		return "not matched against advisories"
+	case len(fs) == 0:
 		return "no findings"
 	}
 	n := map[evidence.Severity]int{}
-	for _, f := range fs {
-		n[evidence.Severity(f.Severity)]++
+	for _, x := range f.Findings {
+		n[evidence.Severity(x.Severity)]++
 	}
 	var parts []string
 	for _, s := range []evidence.Severity{evidence.Critical, evidence.High, evidence.Medium, evidence.Low, evidence.Negligible, evidence.Unknown} {
@@ -136,9 +153,10 @@ func summed(fs []api.Finding) string {
 	return strings.Join(parts, ", ")
 }
 
-func (pg *page) snapshot(s api.Snapshot) {
+// snapshot says which advisories an answer rests on; how loads some.
+func (pg *page) snapshot(s api.Snapshot, how string) {
 	if s.Advisories == 0 {
-		pg.line(pg.wait.Render("no advisories are loaded"), ": nothing could be found (bonded feed update)")
+		pg.line(pg.wait.Render("no advisories are loaded"), ": nothing could be found (", how, ")")
 		return
 	}
 	text := "as of " + count(s.Advisories) + " advisories"

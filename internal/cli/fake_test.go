@@ -232,7 +232,7 @@ func (f *fakeServer) artifacts(handle handler) {
 func findings() api.Findings {
 	return api.Findings{Artifact: artifact, Snapshot: snapshot, Findings: []api.Finding{
 		{ID: "CVE-2026-31337", Severity: "critical", Package: "openssl", PURL: "pkg:deb/debian/openssl@3.0.11", Version: "3.0.11", Fixed: "3.0.15", Path: "var/lib/dpkg/status", Places: 1},
-		{ID: "GO-2026-1", Severity: "high", Package: "golang.org/x/net", PURL: "pkg:golang/golang.org/x/net@0.7.0", Version: "0.7.0", Fixed: "0.38.0", Path: "app/api", Places: 1, Layer: 6},
+		{ID: "GO-2026-1", Aliases: []string{"GHSA-x", "CVE-2026-1"}, Severity: "high", Package: "golang.org/x/net", PURL: "pkg:golang/golang.org/x/net@0.7.0", Version: "0.7.0", Fixed: "0.38.0", Path: "app/api", Places: 1, Layer: 6},
 		{ID: "CVE-2026-2", Severity: "low", Package: "tar", PURL: "pkg:deb/debian/tar@1.34", Version: "1.34", Path: "var/lib/dpkg/status", Places: 1},
 		{ID: "MAL-2026-3", Severity: "unknown", Package: "evil\x1b]0;x\x07", PURL: "pkg:npm/evil@1", Version: "1", Path: "app", Places: 1, Malicious: true},
 	}, Unchecked: []api.Fact{{ID: "pkg:generic/x", Package: "x", Version: "1", Text: "no advisories for its ecosystem"}}}

@@ -64,9 +64,9 @@ func (p *program) runScan(ctx context.Context, r ScanRequest, gate string, list 
 	}
 	p.outcome = exitOf(res.Decision.Outcome)
 	return show(p, res, func(pg *page, res *ScanResult) {
-		pg.line(pg.bold.Render(res.Target), "  ", many(len(res.Inventory.Packages), "package", "packages"), " in ", many(len(res.Inventory.Layers), "layer", "layers"), ", ", summed(res.Findings.Findings))
+		pg.line(pg.bold.Render(res.Target), "  ", many(len(res.Inventory.Packages), "package", "packages"), " in ", many(len(res.Inventory.Layers), "layer", "layers"), ", ", summed(&res.Findings))
 		pg.line("  coverage  ", pg.coverage(res.Inventory.Coverage))
-		pg.snapshot(res.Findings.Snapshot)
+		pg.snapshot(res.Findings.Snapshot, "--advisories FOLDER")
 		pg.line()
 		pg.ends(pg.state(verdict{zone: res.Decision.Zone, decision: &res.Decision}), pg.faint.Render("gate "+g.Name()+" "+g.Digest().Short()))
 		pg.line()

@@ -110,6 +110,9 @@ image() {
 image "$DIR/web" "$DIR/web.tar"
 image "$BONDED" "$DIR/good.tar"
 
+step "Before anything runs: the same engine judges a file on its own"
+expect 1 ann bonded scan "$DIR/web.tar" --gate production --advisories "$(realpath "$DEMO_ADVISORIES")"
+
 step "A server, with nothing configured: SQLite and a folder, TLS from an authority of its own"
 (exec bonded serve --listen 127.0.0.1:0 --data "$DIR/data" --feed "$(realpath "$DEMO_ADVISORIES")" ${DEMO_FLAGS:-} >"$DIR/server.out" 2>"$DIR/server.err" </dev/null) &
 SERVER=$! # exec: this is the server itself

@@ -151,5 +151,5 @@ func openImages(ctx context.Context, f files, t target) (Source, error) {
 	case f.has(savedFile):
 		return openSaved(ctx, f, t)
 	}
-	return nil, fmt.Errorf("it holds neither %s nor %s, so it is no OCI layout and nothing that docker or podman saved: %w; make one with: skopeo copy docker://IMAGE oci-archive:image.tar", indexFile, savedFile, ErrInvalid)
+	return nil, invalid("make one with: skopeo copy docker://IMAGE oci-archive:image.tar", "it holds neither %s nor %s, so it is no OCI layout, and nothing that docker or podman saved", indexFile, savedFile)
 }

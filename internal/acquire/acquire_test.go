@@ -127,10 +127,10 @@ func TestNames(t *testing.T) {
 		}
 	}
 	for target, want := range map[string]string{
-		layout:          "the layout has 3 images: cannot be read as an image; say which: " + layout + ":NAME, of 1.0, docker.io/library/app:2.1, reg.example/app:2.0",
-		layout + ":3.0": `nothing named "3.0": not found; it has 1.0, `,
-		saved:           "the archive has 2 images: cannot be read as an image; say which: " + saved + ":NAME, of app:2.0, app:latest, reg.example/x/app:1.0",
-		saved + ":none": `nothing named "none": not found`,
+		layout:          "the layout has 3 images; say which: " + layout + ":NAME, of 1.0, docker.io/library/app:2.1, reg.example/app:2.0",
+		layout + ":3.0": `nothing named "3.0"; name one of 1.0, `,
+		saved:           "the archive has 2 images; say which: " + saved + ":NAME, of app:2.0, app:latest, reg.example/x/app:1.0",
+		saved + ":none": `nothing named "none"; name one of app:2.0`,
 	} {
 		wantError(t, target, want, nil)
 	}
@@ -152,6 +152,9 @@ func wantError(t testing.TB, target, want string, kind error) {
 	if err == nil {
 		_, err = Choose(t.Context(), s, oci.Platform{})
 		s.Close()
+	}
+	if next := NextStep(err); next != "" {
+		err = fmt.Errorf("%w; %s", err, next)
 	}
 	if err == nil || !strings.Contains(err.Error(), want) || kind != nil && !errors.Is(err, kind) {
 		t.Errorf("%s: error %v\nwant %q matching %v", target, err, want, kind)
@@ -186,7 +189,7 @@ func TestPlatforms(t *testing.T) {
 		}, "", "linux/arm64/v8 of 2: linux/arm64/v8"},
 		"asked for":                {func(l *layoutOf) oci.Descriptor { return l.index(l.image(amd, amd), l.image(arm, arm)) }, "linux/arm64", "linux/arm64/v8 of 2: linux/arm64/v8"},
 		"asked for with a variant": {func(l *layoutOf) oci.Descriptor { return l.index(l.image(amd, amd), l.image(arm, arm)) }, "linux/arm64/v8", "linux/arm64/v8 of 2: linux/arm64/v8"},
-		"asked for and not there":  {func(l *layoutOf) oci.Descriptor { return l.index(l.image(amd, amd), l.image(arm, arm)) }, "linux/s390x", "not found: the index has no image for linux/s390x; it has linux/amd64, linux/arm64/v8"},
+		"asked for and not there":  {func(l *layoutOf) oci.Descriptor { return l.index(l.image(amd, amd), l.image(arm, arm)) }, "linux/s390x", "the index has no image for linux/s390x; it has linux/amd64, linux/arm64/v8"},
 		"indexes in indexes":       {func(l *layoutOf) oci.Descriptor { return l.index(l.index(l.image(win, win), l.image(amd, amd))) }, "", "linux/amd64 of 2: linux/amd64"},
 		"an empty one":             {func(l *layoutOf) oci.Descriptor { return l.index() }, "", "none of them is here"},
 		"too deep": {func(l *layoutOf) oci.Descriptor {
@@ -277,7 +280,7 @@ func TestCorruptContent(t *testing.T) {
 				l.files[blobName(root.Digest)] = change(l.files[blobName(root.Digest)])
 				wantError(t, l.as(form), "content is not what it is named by", ErrCorrupt)
 				delete(l.files, blobName(root.Digest))
-				wantError(t, l.as(form), "it was not copied whole", ErrNotFound)
+				wantError(t, l.as(form), "is not in the layout; copy the image again, whole", ErrNotFound)
 			})
 		}
 	}
@@ -501,7 +504,7 @@ func TestPipes(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantError(t, root, "is no file", ErrInvalid)
-	wantError(t, pipe, "what comes through a pipe has to be in a file first", ErrInvalid)
+	wantError(t, pipe, "put what comes through a pipe into a file first", ErrInvalid)
 }
 
 func TestTemporaryFileHasNoName(t *testing.T) {
@@ -569,7 +572,7 @@ func TestParseTarget(t *testing.T) {
 	}
 	for in, want := range map[string]string{
 		"":                             "nothing is named",
-		"debian:12":                    "names no registry: not found; name an image with its registry, as docker.io/library/debian:12",
+		"debian:12":                    "names no registry",
 		"payments/api:1.8":             "names no registry",
 		"./absent":                     "there is no such file or folder",
 		"absent.tar":                   "there is no such file or folder",

@@ -48,7 +48,7 @@ func (c *Chosen) descend(ctx context.Context, s Source, d oci.Descriptor, want o
 	case err != nil:
 		return err
 	case !m.IsIndex() && depth > 0 && m.Kind() != oci.KindImage:
-		return fmt.Errorf("%s: %w: it is no image", d.Digest, ErrNotFound)
+		return absent("", "%s is no image", d.Digest)
 	case !m.IsIndex():
 		c.Manifest, c.Platform = m, d.Platform
 		return nil
@@ -60,7 +60,7 @@ func (c *Chosen) descend(ctx context.Context, s Source, d oci.Descriptor, want o
 	if want.OS != "" {
 		children = slices.DeleteFunc(children, func(d oci.Descriptor) bool { return d.Platform != nil && !serves(d.Platform, want) })
 		if len(children) == 0 {
-			return fmt.Errorf("%w: the index has no image for %s; it has %s", ErrNotFound, want, listed(platformsOf(m.Manifests)))
+			return absent("", "the index has no image for %s; it has %s", want, listed(platformsOf(m.Manifests)))
 		}
 	}
 	slices.SortStableFunc(children, func(p, q oci.Descriptor) int { return cmp.Compare(foreignness(p), foreignness(q)) })
@@ -71,7 +71,7 @@ func (c *Chosen) descend(ctx context.Context, s Source, d oci.Descriptor, want o
 		}
 		return err
 	}
-	return fmt.Errorf("%s: %w: the index names %d images, and none of them is here", d.Digest, ErrNotFound, len(children))
+	return absent("copy the image again, whole", "index %s names %d images, and none of them is here", d.Digest, len(children))
 }
 
 // serves reports whether an image for p is one for want.

@@ -40,12 +40,12 @@ func decompress(ctx context.Context, f *os.File, o *Options) (*os.File, error) {
 	case isTar(head):
 		return f, nil
 	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")), bytes.HasPrefix(head, []byte("BZh")):
-		return nil, fmt.Errorf("it is compressed with xz or bzip2: %w; decompress it first: xz -d, bunzip2", ErrInvalid)
+		return nil, invalid("decompress it first: xz -d, bunzip2", "it is compressed with xz or bzip2")
 	default:
-		return nil, fmt.Errorf("it is no tar, neither plain nor in gzip or zstd: %w", ErrInvalid)
+		return nil, invalid("", "it is no tar, neither plain nor in gzip or zstd")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("decompressing it: %v: %w", err, ErrInvalid)
+		return nil, invalid("", "decompressing it: %v", err)
 	}
 	plain, err := spool(ctx, r, f, o)
 	if err != nil {
@@ -92,9 +92,9 @@ func spool(ctx context.Context, r io.Reader, from *os.File, o *Options) (_ *os.F
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case err != nil:
-		return nil, fmt.Errorf("decompressing it after %d bytes: %v: %w", n, err, ErrInvalid)
+		return nil, invalid("", "decompressing it after %d bytes: %v", n, err)
 	case n > most:
-		return nil, fmt.Errorf("it decompresses from %d to more than %d bytes: %w", info.Size(), most, ErrInvalid)
+		return nil, invalid("", "it decompresses from %d to more than %d bytes", info.Size(), most)
 	}
 	return out, nil
 }

@@ -31,7 +31,7 @@ func openFiles(ctx context.Context, path string, o *Options) (files, error) {
 	case info.IsDir():
 		return folder(path), nil
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("it is neither a file nor a folder: %w; what comes through a pipe has to be in a file first", ErrInvalid)
+		return nil, invalid("put what comes through a pipe into a file first", "it is neither a file nor a folder")
 	}
 	return openTar(ctx, path, o)
 }
@@ -44,14 +44,14 @@ func readAll(f files, name string, limit int64) ([]byte, error) {
 	}
 	defer r.Close()
 	if size > limit {
-		return nil, fmt.Errorf("%s has %d bytes, at most %d: %w", oci.Quote(name), size, limit, ErrInvalid)
+		return nil, invalid("", "%s has %d bytes, at most %d", oci.Quote(name), size, limit)
 	}
 	b, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", oci.Quote(name), err)
 	}
 	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s has more than %d bytes: %w", oci.Quote(name), limit, ErrInvalid)
+		return nil, invalid("", "%s has more than %d bytes", oci.Quote(name), limit)
 	}
 	return b, nil
 }
@@ -66,7 +66,7 @@ func (f folder) path(name string) string { return filepath.Join(string(f), filep
 func (f folder) open(name string) (io.ReadCloser, int64, error) {
 	// A pipe would hold up the opening itself.
 	if info, err := os.Stat(f.path(name)); err == nil && !info.Mode().IsRegular() {
-		return nil, 0, fmt.Errorf("%s is no file: %w", name, ErrInvalid)
+		return nil, 0, invalid("", "%s is no file", name)
 	}
 	file, err := os.Open(f.path(name))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -50,7 +50,7 @@ func openLayout(_ context.Context, f files, t target) (*layout, error) {
 		err = errors.New("it is no index")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w: %w", indexFile, err, ErrInvalid)
+		return nil, invalid("", "reading %s: %w", indexFile, err)
 	}
 	l := &layout{files: f}
 	return l, l.choose(index, t)
@@ -70,10 +70,10 @@ func checkVersion(f files) error {
 		Version string `json:"imageLayoutVersion"`
 	}
 	if err := json.Unmarshal(raw, &v); err != nil {
-		return fmt.Errorf("reading %s: %v: %w", versionFile, err, ErrInvalid)
+		return invalid("", "reading %s: %v", versionFile, err)
 	}
 	if v.Version != "1.0.0" {
-		return fmt.Errorf("it is an OCI layout of version %s, and only 1.0.0 is known: %w", oci.Quote(v.Version), ErrInvalid)
+		return invalid("", "it is an OCI layout of version %s, and only 1.0.0 is known", oci.Quote(v.Version))
 	}
 	return nil
 }
@@ -86,18 +86,18 @@ func (l *layout) choose(index *oci.Manifest, t target) error {
 	}
 	switch {
 	case len(index.Manifests) == 0:
-		return fmt.Errorf("the layout is empty: %w", ErrNotFound)
+		return absent("", "the layout is empty")
 	case len(roots) == 0 && t.name == "":
-		return fmt.Errorf("the layout holds only what is said about images elsewhere: %w; name one of %s", ErrNotFound, listed(namesOf(index.Manifests)))
+		return absent("name one of "+listed(namesOf(index.Manifests)), "the layout holds only what is said about images elsewhere")
 	case len(roots) == 0:
-		return fmt.Errorf("the layout has nothing named %s: %w; it has %s", oci.Quote(t.name), ErrNotFound, listed(namesOf(index.Manifests)))
+		return absent("name one of "+listed(namesOf(index.Manifests)), "the layout has nothing named %s", oci.Quote(t.name))
 	case sameDigest(roots):
 		l.root = roots[0]
 	case platforms(roots):
 		l.index = index
 		l.root = oci.Descriptor{MediaType: index.MediaType, Digest: index.Digest, Size: int64(len(index.Raw))}
 	default:
-		return fmt.Errorf("the layout has %d images: %w; say which: %s:NAME, of %s", len(roots), ErrInvalid, t.path, listed(namesOf(roots)))
+		return invalid("say which: "+t.path+":NAME, of "+listed(namesOf(roots)), "the layout has %d images", len(roots))
 	}
 	l.label, l.path = t.shown, pathOf(nameOf(roots[0]))
 	if !strings.ContainsAny(nameOf(roots[0]), "/:") {
@@ -209,7 +209,7 @@ func (l *layout) content(d oci.Descriptor) (io.ReadCloser, error) {
 	r, size, err := l.open("blobs/" + string(d.Digest.Algorithm()) + "/" + d.Digest.Hex())
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return nil, fmt.Errorf("%s: %w in the layout: it was not copied whole", d.Digest, ErrNotFound)
+		return nil, absent("copy the image again, whole", "%s is not in the layout", d.Digest)
 	case err != nil:
 		return nil, fmt.Errorf("opening %s: %w", d.Digest, err)
 	case size != d.Size:

@@ -44,7 +44,7 @@ type registry struct {
 func openRegistry(ctx context.Context, r reference, o *Options) (*registry, error) {
 	at, err := ref.New(r.String())
 	if err != nil {
-		return nil, fmt.Errorf("it is no reference: %v: %w", err, ErrInvalid)
+		return nil, invalid("", "it is no reference: %v", err)
 	}
 	s := &registry{at: at, ref: r, client: newClient(ctx, r.host, o)}
 	got, err := s.client.ManifestGet(ctx, at)
@@ -145,7 +145,7 @@ func (s *registry) explain(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.Is(err, errs.ErrNotFound):
-		return fmt.Errorf("%w in the registry: %s", ErrNotFound, said)
+		return absent("", "the registry does not have it: %s", said)
 	case errors.Is(err, errs.ErrHTTPUnauthorized), errors.Is(err, errs.ErrEmptyChallenge), errors.Is(err, errs.ErrNoNewChallenge), errors.Is(err, errs.ErrNoLogin):
 		return fmt.Errorf("%w: log in with: docker login %s (%s)", ErrDenied, s.ref.host, said)
 	case errors.As(err, &unknown):

@@ -162,8 +162,8 @@ func TestRegistryFaults(t *testing.T) {
 		want   string
 		kind   error
 	}{
-		"no such tag":        {"team/app:2.0", nil, "not found in the registry", ErrNotFound},
-		"no such repository": {"team/other:1.0", nil, "not found in the registry", ErrNotFound},
+		"no such tag":        {"team/app:2.0", nil, "the registry does not have it", ErrNotFound},
+		"no such repository": {"team/other:1.0", nil, "the registry does not have it", ErrNotFound},
 		"forbidden": {"team/app:1.0", func(w http.ResponseWriter, _ *http.Request, path string) bool {
 			w.WriteHeader(http.StatusForbidden)
 			return true

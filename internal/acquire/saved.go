@@ -55,10 +55,10 @@ func openSaved(ctx context.Context, f files, t target) (*saved, error) {
 	}
 	var images []savedImage
 	if err := json.Unmarshal(raw, &images); err != nil {
-		return nil, fmt.Errorf("reading %s: %v: %w", savedFile, err, ErrInvalid)
+		return nil, invalid("", "reading %s: %v", savedFile, err)
 	}
 	if len(images) > maxImages {
-		return nil, fmt.Errorf("the archive has %d images, at most %d: %w", len(images), maxImages, ErrInvalid)
+		return nil, invalid("", "the archive has %d images, at most %d", len(images), maxImages)
 	}
 	image, err := chooseSaved(images, t)
 	if err != nil {
@@ -74,7 +74,7 @@ func openSaved(ctx context.Context, f files, t target) (*saved, error) {
 // chooseSaved settles which image of the archive is meant.
 func chooseSaved(images []savedImage, t target) (*savedImage, error) {
 	if len(images) == 0 {
-		return nil, fmt.Errorf("the archive is empty: %w", ErrNotFound)
+		return nil, absent("", "the archive is empty")
 	}
 	if t.name == "" && len(images) == 1 {
 		return &images[0], nil
@@ -90,11 +90,11 @@ func chooseSaved(images []savedImage, t target) (*savedImage, error) {
 	}
 	switch {
 	case t.name != "":
-		return nil, fmt.Errorf("the archive has nothing named %s: %w; it has %s", oci.Quote(t.name), ErrNotFound, listed(names))
+		return nil, absent("name one of "+listed(names), "the archive has nothing named %s", oci.Quote(t.name))
 	case len(names) == 0:
-		return nil, fmt.Errorf("the archive has %d images without a name: %w; save the one that is meant by itself", len(images), ErrInvalid)
+		return nil, invalid("save the one that is meant by itself", "the archive has %d images without a name", len(images))
 	}
-	return nil, fmt.Errorf("the archive has %d images: %w; say which: %s:NAME, of %s", len(images), ErrInvalid, t.path, listed(names))
+	return nil, invalid("say which: "+t.path+":NAME, of "+listed(names), "the archive has %d images", len(images))
 }
 
 // wireManifest is Docker's manifest of version 2, schema 2.
@@ -107,7 +107,7 @@ type wireManifest struct {
 
 func (s *saved) makeManifest(ctx context.Context, image *savedImage) error {
 	if len(image.Layers) > oci.MaxDescriptors {
-		return fmt.Errorf("the image has %d layers, at most %d: %w", len(image.Layers), oci.MaxDescriptors, ErrInvalid)
+		return invalid("", "the image has %d layers, at most %d", len(image.Layers), oci.MaxDescriptors)
 	}
 	w := wireManifest{SchemaVersion: 2, MediaType: oci.MediaTypeDockerManifest, Layers: []oci.Descriptor{}}
 	config, err := s.describe(ctx, image.Config)
@@ -136,7 +136,7 @@ func (s *saved) makeManifest(ctx context.Context, image *savedImage) error {
 func (s *saved) describe(ctx context.Context, name string) (oci.Descriptor, error) {
 	name, ok := tarName(name)
 	if !ok {
-		return oci.Descriptor{}, fmt.Errorf("%s names %s, which can be no file of the archive: %w", savedFile, oci.Quote(name), ErrInvalid)
+		return oci.Descriptor{}, invalid("", "%s names %s, which can be no file of the archive", savedFile, oci.Quote(name))
 	}
 	if d, ok := s.described[name]; ok {
 		return d, nil
@@ -183,7 +183,7 @@ func (s *saved) Root() oci.Descriptor {
 
 func (s *saved) Manifest(_ context.Context, d oci.Descriptor) (*oci.Manifest, error) {
 	if d.Digest != s.manifest.Digest {
-		return nil, fmt.Errorf("%s: %w in the archive", d.Digest, ErrNotFound)
+		return nil, absent("", "%s is not in the archive", d.Digest)
 	}
 	return s.manifest, nil
 }
@@ -191,7 +191,7 @@ func (s *saved) Manifest(_ context.Context, d oci.Descriptor) (*oci.Manifest, er
 func (s *saved) Blob(ctx context.Context, d oci.Descriptor) (io.ReadCloser, error) {
 	name, ok := s.names[d.Digest]
 	if !ok {
-		return nil, fmt.Errorf("%s: %w in the archive", d.Digest, ErrNotFound)
+		return nil, absent("", "%s is not in the archive", d.Digest)
 	}
 	r, _, err := s.open(name)
 	if err != nil {

@@ -69,13 +69,13 @@ func readTar(ctx context.Context, content io.ReaderAt, size int64, limit int) (*
 		case err == io.EOF:
 			return t, nil
 		case errors.Is(err, io.ErrUnexpectedEOF):
-			return nil, fmt.Errorf("the tar is cut short after %d entries: %w", n, ErrInvalid)
+			return nil, invalid("copy it again", "the tar is cut short after %d entries", n)
 		case errors.Is(err, tar.ErrHeader):
-			return nil, fmt.Errorf("the tar is damaged after %d entries: %w", n, ErrInvalid)
+			return nil, invalid("copy it again", "the tar is damaged after %d entries", n)
 		case err != nil:
 			return nil, fmt.Errorf("reading the tar after %d entries: %w", n, err)
 		case n >= limit:
-			return nil, fmt.Errorf("the tar has more than %d entries: %w", limit, ErrInvalid)
+			return nil, invalid("", "the tar has more than %d entries", limit)
 		}
 		// The reader of tar takes blocks as they come and skips by seeking, so
 		// that the content begins where the section stands.
@@ -151,11 +151,11 @@ func (t *tarFile) open(name string) (io.ReadCloser, int64, error) {
 		case !ok:
 			return nil, 0, fmt.Errorf("%s: %w", oci.Quote(name), ErrNotFound)
 		case t.twice[name]:
-			return nil, 0, fmt.Errorf("%s is in the tar more than once, and readers differ in which they take: %w", oci.Quote(name), ErrInvalid)
+			return nil, 0, invalid("save it again", "%s is in the tar more than once, and readers differ in which they take", oci.Quote(name))
 		case e.link == "":
 			return io.NopCloser(io.NewSectionReader(t.content, e.offset, e.size)), e.size, nil
 		case hops == maxHops:
-			return nil, 0, fmt.Errorf("%s is a link that leads in a circle: %w", oci.Quote(name), ErrInvalid)
+			return nil, 0, invalid("", "%s is a link that leads in a circle", oci.Quote(name))
 		}
 		name = e.link
 		e, ok = t.entries[name]

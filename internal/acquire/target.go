@@ -2,7 +2,6 @@ package acquire
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -32,7 +31,7 @@ func (r reference) String() string { return r.host + "/" + r.Reference.String() 
 // parseTarget prefers what is there as a file or folder.
 func parseTarget(s string) (target, error) {
 	if s == "" {
-		return target{}, fmt.Errorf("nothing is named: %w; name a folder, a tar, or an image as docker.io/library/debian:12", ErrInvalid)
+		return target{}, invalid("name a folder, a tar, or an image as docker.io/library/debian:12", "nothing is named")
 	}
 	if exists(s) {
 		return target{shown: s, path: s}, nil
@@ -47,11 +46,11 @@ func parseTarget(s string) (target, error) {
 	case err == nil && !looksLikePath(s):
 		return target{shown: s, ref: ref}, nil
 	case looksLikePath(s):
-		return target{}, fmt.Errorf("there is no such file or folder: %w", ErrNotFound)
+		return target{}, absent("", "there is no such file or folder")
 	case !errors.Is(err, errNoHost):
-		return target{}, fmt.Errorf("there is no such file or folder, and as an image: %w: %w", err, ErrNotFound)
+		return target{}, absent("", "there is no such file or folder, and as an image: %w", err)
 	}
-	return target{}, fmt.Errorf("there is no such file or folder, and it names no registry: %w; name an image with its registry, as docker.io/library/debian:12", ErrNotFound)
+	return target{}, absent("name an image with its registry, as docker.io/library/debian:12", "there is no such file or folder, and it names no registry")
 }
 
 // exists reports whether there is something at a path, also when it may not be

@@ -100,7 +100,7 @@ func (s Scanner) advisories(ctx context.Context, dir string, im *inventory.Image
 func sourceError(err error) error {
 	for _, kind := range []error{acquire.ErrNotFound, acquire.ErrInvalid, acquire.ErrCorrupt, oci.ErrManifestInvalid, oci.ErrSchema1} {
 		if errors.Is(err, kind) {
-			return cli.Misused(err, "")
+			return cli.Misused(err, acquire.NextStep(err))
 		}
 	}
 	switch {

@@ -81,7 +81,7 @@ func (o *Offline) Judge(ctx context.Context, q Question) (*Answer, error) {
 		q.Step = func(string) {}
 	}
 	s := &scanning{Question: q, desk: newDesk(q.Source, q.Manifest)}
-	s.analyst = NewAnalyst(AnalystOptions{Analyzer: o.o.Analyzer, Blobs: s.desk, DB: s.desk.db(), Log: o.o.Log, Workers: o.o.Workers})
+	s.analyst = NewAnalyst(AnalystOptions{Analyzer: o.o.Analyzer, Blobs: s.desk, DB: s.desk.db(), Clock: o.o.Clock, Log: o.o.Log, Workers: o.o.Workers})
 	defer s.analyst.Stop()
 	x, err := s.examine(ctx)
 	if err != nil {

@@ -17,9 +17,10 @@ DEMO_ADVISORIES=${DEMO_ADVISORIES:-testdata/osv}
 KEEP=${KEEP:-}
 
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+	WIDTH=$(($(tput cols 2>/dev/null || echo 83) - 3)) # what is printed is indented by three
 	BOLD=$'\e[1m' DIM=$'\e[2m' BLUE=$'\e[1;34m' RED=$'\e[1;31m' OFF=$'\e[0m'
 else
-	BOLD='' DIM='' BLUE='' RED='' OFF=''
+	BOLD='' DIM='' BLUE='' RED='' OFF='' WIDTH=''
 fi
 
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/bonded-demo.XXXXXX")
@@ -74,7 +75,7 @@ expect() {
 as() {
 	local who=$1
 	shift
-	env BONDED_CONFIG_DIR="$DIR/$who/bonded" DOCKER_CONFIG="$DIR/$who/docker" SSL_CERT_FILE="$DIR/ca.crt" ${BOLD:+CLICOLOR_FORCE=1} "$@"
+	env BONDED_CONFIG_DIR="$DIR/$who/bonded" DOCKER_CONFIG="$DIR/$who/docker" SSL_CERT_FILE="$DIR/ca.crt" ${BOLD:+CLICOLOR_FORCE=1} ${WIDTH:+COLUMNS=$WIDTH} "$@"
 }
 
 # judged REFERENCE: waits until its decision is made

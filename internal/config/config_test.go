@@ -220,3 +220,16 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// TestOldFiles: a configuration that was once good stays good.
+func TestOldFiles(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("testdata", "old", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no old configurations: %v", err)
+	}
+	for _, f := range files {
+		if _, err := config.Load(config.Source{File: f, Env: home}); err != nil {
+			t.Errorf("%v", err)
+		}
+	}
+}

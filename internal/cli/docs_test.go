@@ -76,6 +76,36 @@ func checkExample(t *testing.T, name, line string) {
 	}
 }
 
+// TestDocumentedCommands: what the pages tell people to type is understood.
+func TestDocumentedCommands(t *testing.T) {
+	root := filepath.Join("..", "..")
+	pages, err := filepath.Glob(filepath.Join(root, "docs", "operate", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, page := range append(pages, filepath.Join(root, "README.md")) {
+		b, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inside := false
+		for line := range strings.Lines(string(b)) {
+			if strings.HasPrefix(line, "```") {
+				inside = !inside
+			}
+			line, _, _ = strings.Cut(strings.TrimPrefix(line, "bin/"), " #")
+			if inside && strings.HasPrefix(line, "bonded ") {
+				checkExample(t, filepath.Base(page), strings.TrimSpace(line))
+				found++
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("only %d commands were found", found)
+	}
+}
+
 // TestDocs holds docs/cli against the commands: a page of Markdown for each,
 // and the pages for man.
 func TestDocs(t *testing.T) {

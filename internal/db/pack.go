@@ -77,7 +77,7 @@ func unpackManifest(b []byte, m *repo.Manifest) error {
 
 // roleOf returns the constant, so that the text that is shared can be freed.
 func roleOf(s string) repo.Role {
-	for _, r := range []repo.Role{repo.RoleLayer, repo.RoleConfig, repo.RoleChild} {
+	for _, r := range []repo.Role{repo.RoleLayer, repo.RoleConfig, repo.RoleChild, repo.RoleForeign} {
 		if s == string(r) {
 			return r
 		}

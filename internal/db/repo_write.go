@@ -129,7 +129,7 @@ func (tx *Tx) inContent(ctx context.Context, digests []any, query string, args .
 }
 
 func isChild(r repo.Role) bool { return r == repo.RoleChild }
-func isBlob(r repo.Role) bool  { return r != repo.RoleChild }
+func isBlob(r repo.Role) bool  { return r != repo.RoleChild && r != repo.RoleForeign }
 
 // roleDigests returns the digests of references in some roles, each once, as
 // arguments of a statement. They are sorted so that transactions which insert

@@ -192,7 +192,7 @@ func (c *checker) reference(ctx context.Context, m *repo.Manifest, i int, ref oc
 		c.wrong("manifest", m.Digest.String(), "reference %d recorded as %s of %d bytes, its bytes say %s of %d", i, row.Digest, row.Size, ref.Digest, ref.Size)
 		return nil
 	}
-	if row.Role == repo.RoleChild || oci.IsForeignLayer(ref.MediaType) {
+	if row.Role == repo.RoleChild || row.Role == repo.RoleForeign {
 		return nil // may be absent
 	}
 	size, err := c.Lookups.HasBlob(ctx, ref.Digest)

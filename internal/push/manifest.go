@@ -94,7 +94,7 @@ func (f *Flow) runnable(ctx context.Context, m *oci.Manifest, kind oci.Kind) oci
 		return kind
 	}
 	for _, l := range m.Layers {
-		if (m.HasImageConfig() || isLayerType(l.MediaType)) && f.unpackable(ctx, l.Digest) {
+		if oci.IsForeignLayer(l.MediaType) || (m.HasImageConfig() || isLayerType(l.MediaType)) && f.unpackable(ctx, l.Digest) {
 			if m.HasImageConfig() {
 				return oci.KindImage
 			}
@@ -191,6 +191,8 @@ func (p *putting) stored() *repo.Manifest {
 			}
 		case i == 0:
 			ref.Role = repo.RoleConfig
+		case oci.IsForeignLayer(d.MediaType):
+			ref.Role = repo.RoleForeign
 		}
 		s.References = append(s.References, ref)
 	}
@@ -206,9 +208,9 @@ func (p *putting) checkContent(ctx context.Context, tx Tx) error {
 	}
 	seen := map[oci.Digest]bool{}
 	var missing []string
-	for _, d := range p.m.References() {
-		if seen[d.Digest] || oci.IsForeignLayer(d.MediaType) {
-			continue
+	for i, d := range p.m.References() {
+		if seen[d.Digest] || i > 0 && oci.IsForeignLayer(d.MediaType) {
+			continue // nothing is asked about a layer that is kept elsewhere, and naming it gives nothing
 		}
 		seen[d.Digest] = true
 		access, err := tx.BlobAccess(ctx, p.act.Repository(), d.Digest, p.viewer)

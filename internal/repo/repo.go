@@ -97,6 +97,9 @@ const (
 	RoleConfig Role = "config"
 	RoleLayer  Role = "layer"
 	RoleChild  Role = "child"
+	// RoleForeign is a layer whose content is kept elsewhere, by its media type.
+	// Whoever names it need not have it, so naming it gives access to nobody.
+	RoleForeign Role = "foreign"
 )
 
 // Placed is a manifest as it stands in a repository.

@@ -1,0 +1,84 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/oci"
+)
+
+// These tests are what somebody would try who wants to pull what no decision
+// allows, or to learn what others hold.
+
+// putManifest sends a manifest and returns the answer, whatever it is.
+func (w *world) putManifest(who api.Enrolled, repository, tag string, m map[string]any) (oci.Descriptor, *http.Response, []byte) {
+	w.Helper()
+	raw, err := json.Marshal(m)
+	if err != nil {
+		w.Fatal(err)
+	}
+	desc := oci.Descriptor{Digest: oci.FromBytes(raw), Size: int64(len(raw)), MediaType: m["mediaType"].(string)}
+	if tag == "" {
+		tag = desc.Digest.String()
+	}
+	res, body := w.request(who, http.MethodPut, "/v2/"+repository+"/manifests/"+tag, raw, "Content-Type", desc.MediaType)
+	return desc, res, body
+}
+
+func imageOf(config oci.Descriptor, layers ...oci.Descriptor) map[string]any {
+	return map[string]any{"schemaVersion": 2, "mediaType": oci.MediaTypeManifest, "config": config, "layers": layers}
+}
+
+func indexOf(children ...oci.Descriptor) map[string]any {
+	return map[string]any{"schemaVersion": 2, "mediaType": oci.MediaTypeIndex, "manifests": children}
+}
+
+// pushAs is pushBlob with a media type.
+func (w *world) pushAs(who api.Enrolled, repository, mediaType string, content []byte) oci.Descriptor {
+	w.Helper()
+	d := w.pushBlob(who, repository, content)
+	d.MediaType = mediaType
+	return d
+}
+
+// configOf is the configuration of a runnable image of layers.
+func configOf(layers ...oci.Descriptor) []byte {
+	ids := make([]string, len(layers))
+	for i, l := range layers {
+		ids[i] = `"` + l.Digest.String() + `"`
+	}
+	return []byte(`{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[` + strings.Join(ids, ",") + `]}}`)
+}
+
+// TestForeignLayerGivesNoAccess: a layer whose content may be kept elsewhere
+// may be named by who does not have it, and naming gives no access.
+func TestForeignLayerGivesNoAccess(t *testing.T) {
+	w := newWorld(t)
+	victim, mallory := w.enrol("ann", "developer=catalog/**"), w.enrol("mallory", "developer=dev/**")
+	secret := w.pushBlob(victim, "catalog/app", []byte("the secret of others"))
+	for _, at := range []struct {
+		who        api.Enrolled
+		repository string
+	}{{mallory, "dev/app"}, {api.Enrolled{}, "sandbox/app"}} {
+		foreign := secret
+		foreign.MediaType = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+		config := w.pushAs(at.who, at.repository, oci.MediaTypeConfig, configOf(foreign))
+		image := w.pushManifest(at.who, at.repository, "", imageOf(config, foreign))
+		res, body := w.request(at.who, http.MethodGet, "/v2/"+at.repository+"/manifests/"+image.Digest.String(), nil)
+		w.want(http.StatusOK, res, body)
+		for _, method := range []string{http.MethodHead, http.MethodGet} {
+			if res, body := w.request(at.who, method, "/v2/"+at.repository+"/blobs/"+secret.Digest.String(), nil); res.StatusCode != http.StatusNotFound {
+				t.Errorf("%s of a blob that was only named in %s: %s %q", method, at.repository, res.Status, body)
+			}
+		}
+		// A configuration is none, whatever it claims.
+		foreign.MediaType = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+		if _, res, body := w.putManifest(at.who, at.repository, "", imageOf(foreign)); res.StatusCode == http.StatusCreated {
+			t.Errorf("a configuration that is not there was taken: %s", body)
+		}
+	}
+	w.clean()
+}

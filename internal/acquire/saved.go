@@ -148,7 +148,7 @@ func (s *saved) describe(ctx context.Context, name string) (oci.Descriptor, erro
 	defer r.Close()
 	head := bytes.Buffer{}
 	h := oci.SHA256.New()
-	if _, err := io.Copy(h, io.TeeReader(io.LimitReader(r, magicLen), &head)); err == nil {
+	if _, err = io.Copy(h, io.TeeReader(io.LimitReader(r, magicLen), &head)); err == nil {
 		_, err = io.Copy(h, &bounded{ctx, r})
 	}
 	if err != nil {

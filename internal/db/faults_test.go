@@ -155,8 +155,17 @@ func (w *way) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b := advisory(load, "f "+w.r.Path(), "a", "1")
-	if err := w.d.Stage(ctx, load, vuln.Batch{Feed: b.Feed, Insert: []vuln.Row{b}}); err != nil {
+	row := advisory(load, "f "+w.r.Path(), "a", "1")
+	b := vuln.Batch{Feed: row.Feed, Insert: []vuln.Row{row}}
+	// It may have been published before, and only the answer been lost.
+	err = w.d.Heads(ctx, row.Feed, func(h vuln.Head) error {
+		b.Close = append(b.Close, h.ID)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := w.d.Stage(ctx, load, b); err != nil {
 		return err
 	}
 	return w.d.Update(ctx, func(tx *db.Tx) error {

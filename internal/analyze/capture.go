@@ -59,7 +59,7 @@ func (c *capture) whole(e *layer.Entry) (f *File, ok bool, err error) {
 	if e.Size <= inMemory {
 		c.read(e.Size - int64(len(c.buf)))
 		if c.err != nil {
-			return nil, false, nil
+			return nil, false, nil //nolint:nilerr // the end of the stream is told by ok
 		}
 		return &File{e.Path, e.Mode, e.Size, bytes.NewReader(c.buf)}, true, nil
 	}
@@ -67,7 +67,7 @@ func (c *capture) whole(e *layer.Entry) (f *File, ok bool, err error) {
 		return nil, false, fmt.Errorf("keeping %s for a closer look: %w", oci.Quote(e.Path), err)
 	}
 	if c.err != nil {
-		return nil, false, nil
+		return nil, false, nil //nolint:nilerr // the end of the stream is told by ok
 	}
 	return &File{e.Path, e.Mode, e.Size, c.file}, true, nil
 }
@@ -87,7 +87,7 @@ func (c *capture) spill() error {
 	}
 	_, err = io.Copy(f, &bodyReader{c})
 	if c.err != nil {
-		return nil
+		return nil //nolint:nilerr // it is the stream's, kept in c.err, and not the disk's
 	}
 	return err
 }

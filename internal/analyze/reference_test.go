@@ -121,10 +121,10 @@ func (root *node) makeAll(dir string, unpacked map[*node]bool) (*node, error) {
 }
 
 // clear removes what the layer has not unpacked itself.
-func (n *node) clear(unpacked map[*node]bool) {
-	for name, child := range n.dir {
+func (root *node) clear(unpacked map[*node]bool) {
+	for name, child := range root.dir {
 		if !unpacked[child] {
-			delete(n.dir, name)
+			delete(root.dir, name)
 		} else if child.dir != nil {
 			child.clear(unpacked)
 		}
@@ -132,8 +132,8 @@ func (n *node) clear(unpacked map[*node]bool) {
 }
 
 // files lists "path=body" of all regular files.
-func (n *node) files(at string) (all []string) {
-	for name, child := range n.dir {
+func (root *node) files(at string) (all []string) {
+	for name, child := range root.dir {
 		switch p := path.Join(at, name); {
 		case child.dir != nil:
 			all = append(all, child.files(p)...)

@@ -447,7 +447,7 @@ func encodeInventory(inv *Inventory) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("packing the inventory of %s: %v", inv.Manifest, err)
 	}
-	defer w.Close()
+	defer w.Close() //nolint:errcheck // it writes nowhere
 	return w.EncodeAll(raw, nil), nil
 }
 

@@ -57,7 +57,7 @@ func NewFeeds(o FeedOptions) *Feeds {
 	f := &Feeds{o: o}
 	f.loader = feed.NewLoader(feed.Options{
 		Reader: o.Reader, Stager: o.Stager, Commit: f.commit, Client: o.Client, Temp: o.Temp, Now: o.Clock, Wait: wait,
-		Rand: rand.New(rand.NewPCG(seed(o.Rand), seed(o.Rand))), Token: func() string { return token(o.Rand) }, Log: o.Log, Progress: f.tell,
+		Rand: rand.New(rand.NewPCG(seed(o.Rand, o.Clock), seed(o.Rand, o.Clock))), Token: func() string { return token(o.Rand) }, Log: o.Log, Progress: f.tell,
 	})
 	return f
 }
@@ -75,10 +75,10 @@ func wait(ctx context.Context, d time.Duration) error {
 }
 
 // seed reads jitter's seed; jitter needs no more than being different.
-func seed(random io.Reader) (n uint64) {
+func seed(random io.Reader, clock func() time.Time) (n uint64) {
 	var b [8]byte
 	if _, err := io.ReadFull(random, b[:]); err != nil {
-		return uint64(time.Now().UnixNano())
+		return uint64(clock().UnixNano())
 	}
 	for _, x := range b {
 		n = n<<8 | uint64(x)

@@ -81,7 +81,9 @@ func (c Coverage) Add(state CoverageState, gap Gap) Coverage {
 	for i, old := range c.Gaps {
 		more := 0
 		if i == MaxGaps-1 {
-			fmt.Sscanf(old.Reason, moreGaps, &more)
+			if _, err := fmt.Sscanf(old.Reason, moreGaps, &more); err != nil {
+				more = 0 // a gap like the others
+			}
 		}
 		if more > 0 {
 			g.more += more

@@ -19,7 +19,7 @@ import (
 // credentials for the registries that are scanned.
 func Parts(version string, authFiles []string) cli.Deps {
 	p := parts{version}
-	scanner := Scanner{Version: version, AuthFiles: authFiles, Clock: time.Now}
+	scanner := Scanner{Version: version, AuthFiles: authFiles, Clock: time.Now} //nolint:forbidigo // wiring hands the clock of the machine to all others
 	return cli.Deps{Serve: p.serve, Init: p.init, Fsck: p.fsck, LoadFeed: p.loadFeed, Scan: scanner.Scan}
 }
 

@@ -48,7 +48,7 @@ func (s Scanner) Scan(ctx context.Context, r cli.ScanRequest) (*cli.ScanResult, 
 	if err != nil {
 		return nil, sourceError(err)
 	}
-	defer src.Close()
+	defer src.Close() //nolint:errcheck // it was only read
 	chosen, err := acquire.Choose(ctx, src, oci.Platform{})
 	if err != nil {
 		return nil, sourceError(err)
@@ -61,7 +61,9 @@ func (s Scanner) Scan(ctx context.Context, r cli.ScanRequest) (*cli.ScanResult, 
 	offline := assess.NewOffline(assess.OfflineOptions{Analyzer: analyzer, Engine: "bonded " + s.Version, Clock: s.Clock, Log: log})
 	q := assess.Question{Source: src, Manifest: chosen.Manifest, Repository: at, Gate: gate, Step: step}
 	if r.Advisories != "" {
-		q.Advisories = func(ctx context.Context, im *inventory.Image) (*vuln.Index, error) { return s.advisories(ctx, r.Advisories, im) }
+		q.Advisories = func(ctx context.Context, im *inventory.Image) (*vuln.Index, error) {
+			return s.advisories(ctx, r.Advisories, im)
+		}
 	}
 	a, err := offline.Judge(ctx, q)
 	if err != nil {

@@ -153,6 +153,9 @@ func (a *Assessor) children(ctx context.Context, q asked, x *examined, v *Verdic
 			list = append(list, child)
 			continue
 		}
+		if child.Platform.IsUnknown() {
+			child.Platform = nil // the index calls it evidence, and it is none
+		}
 		if err := a.child(ctx, q, placed, &child, v); err != nil {
 			return nil, err
 		}

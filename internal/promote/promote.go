@@ -197,14 +197,15 @@ type move struct {
 	digest     oci.Digest
 	tags       []string
 	verdict    *Verdict
-	closure    []oci.Digest // result
+	seen       map[oci.Digest]bool // what collect has found
+	placed     map[oci.Digest]bool // what place has been through
+	closure    []oci.Digest        // result
 }
 
 func (m *move) commit(ctx context.Context, tx Tx) error {
-	m.closure = nil
-	seen := map[oci.Digest]bool{}
+	m.closure, m.seen, m.placed = nil, map[oci.Digest]bool{}, map[oci.Digest]bool{}
 	var evidence []oci.Digest
-	if err := m.collect(ctx, tx, m.digest, seen, &evidence); err != nil {
+	if err := m.collect(ctx, tx, m.digest, m.seen, &evidence); err != nil {
 		return err
 	}
 	slices.SortFunc(evidence, compareDigests)
@@ -298,8 +299,19 @@ func (m *move) referrers(ctx context.Context, tx Tx, d oci.Digest, seen map[oci.
 	return all, nil
 }
 
-// place admits d and, below it, every child the verdict speaks about.
+// place admits d and, below it, every child the verdict speaks about. A child
+// that was taken away while it was decided is in the verdict and not in the
+// closure: then it is decided again.
 func (m *move) place(ctx context.Context, tx Tx, d oci.Digest, v Verdict) error {
+	switch {
+	case m.placed[d]:
+		return nil
+	case !m.seen[d]:
+		return fmt.Errorf("%s in %s: %w", d, m.source, repo.ErrConflict)
+	case v.Decision.Outcome != api.Allow:
+		return fmt.Errorf("admitting %s to %s: its decision is %s, and that of what names it allows", d, m.to, v.Decision.Outcome)
+	}
+	m.placed[d] = true
 	now := m.flow.Clock()
 	id, err := tx.PutDecision(ctx, &v.Decision, v.Snapshot)
 	if err != nil {

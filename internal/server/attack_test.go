@@ -8,6 +8,7 @@ import (
 
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/repo"
 )
 
 // These tests are what somebody would try who wants to pull what no decision
@@ -79,6 +80,26 @@ func TestForeignLayerGivesNoAccess(t *testing.T) {
 		if _, res, body := w.putManifest(at.who, at.repository, "", imageOf(foreign)); res.StatusCode == http.StatusCreated {
 			t.Errorf("a configuration that is not there was taken: %s", body)
 		}
+	}
+	w.clean()
+}
+
+// TestUnknownPlatformCounts: that an index calls an image "unknown/unknown"
+// does not make it evidence.
+func TestUnknownPlatformCounts(t *testing.T) {
+	w := newWorld(t)
+	w.advise("GO-TEST-1", "stdlib", "99.0.0", critical)
+	dev, ops := w.enrol("ann", "developer"), w.enrol("ops", "reader")
+	good := w.pushImage(dev, "dev/app", "", layerOf(t, map[string][]byte{"a": []byte("one")}))
+	bad := w.pushImage(dev, "dev/app", "", layerOf(t, map[string][]byte{"usr/bin/app": program(t)}))
+	good.Platform, bad.Platform = &oci.Platform{OS: "linux", Architecture: "amd64"}, &oci.Platform{OS: "unknown", Architecture: "unknown"}
+	index := w.pushManifest(dev, "dev/app", "1", indexOf(good, bad))
+	w.settled("dev/app", index.Digest, repo.Admitted)
+	if p := w.promote(w.admin, "dev/app:1", "staging", http.StatusOK); p.Decision.Outcome == api.Allow {
+		t.Errorf("an index with a bad image was let in: %+v, closure %v", p.Decision, p.Closure)
+	}
+	if status, _ := w.pull(ops, "staging/app", bad.Digest.String()); status == http.StatusOK {
+		t.Error("an image that staging denies can be pulled from staging")
 	}
 	w.clean()
 }

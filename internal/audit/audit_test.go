@@ -106,7 +106,9 @@ func TestVerify(t *testing.T) {
 		{"empty", 0, nil, 0, ""},
 		{"one", 1, nil, 0, ""},
 		{"many", 2*verifyBatch + 1, nil, 0, ""},
-		{"a byte changed", 2500, func(m *memory) { m.chain[1200].Bytes = bytes.Replace(m.chain[1200].Bytes, []byte("alice"), []byte("mallo"), 1) }, 1201, "its hash is"},
+		{"a byte changed", 2500, func(m *memory) {
+			m.chain[1200].Bytes = bytes.Replace(m.chain[1200].Bytes, []byte("alice"), []byte("mallo"), 1)
+		}, 1201, "its hash is"},
 		{"a hash changed", 10, func(m *memory) { m.chain[4].Hash[0]++ }, 5, "its hash is"},
 		{"one removed", 10, func(m *memory) { m.chain = append(m.chain[:3], m.chain[4:]...) }, 4, "it is missing, the next has number 5"},
 		{"the first removed", 10, func(m *memory) { m.chain = m.chain[1:] }, 1, "it is missing"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -17,9 +18,11 @@ import (
 	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/db"
 	"github.com/bonded-dev/bonded/internal/db/dbtest"
+	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
 	"github.com/bonded-dev/bonded/internal/testparts"
+	"github.com/bonded-dev/bonded/internal/vuln"
 )
 
 // cpu is the CPU time of this process, user and system.
@@ -226,6 +229,71 @@ func BenchmarkWrite(b *testing.B) {
 				b.ReportMetric(float64(cpu()-start)/float64(b.N)/1000, "cpu-µs/op")
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tx/s")
 			})
+		}
+	}
+}
+
+// BenchmarkLoad measures how fast advisories are staged, and how long small
+// transactions take meanwhile.
+func BenchmarkLoad(b *testing.B) {
+	ctx := context.Background()
+	packed := bytes.Repeat([]byte("advisory "), 35)
+	for range b.N {
+		b.StopTimer()
+		d := benchEngine(b)
+		load, err := d.Begin(ctx, "x")
+		if err != nil {
+			b.Fatal(err)
+		}
+		var stop atomic.Bool
+		waits := make(chan []time.Duration)
+		go func() {
+			var all []time.Duration
+			for i := 0; !stop.Load(); i++ {
+				start := time.Now()
+				if err := d.Update(ctx, func(tx *db.Tx) error { return tx.PutBlob(ctx, oci.FromBytes([]byte(fmt.Sprint(i))), 1) }); err != nil {
+					b.Error(err)
+				}
+				all = append(all, time.Since(start))
+			}
+			waits <- all
+		}()
+		b.StartTimer()
+		start := cpu()
+		const n = 40_000
+		for i := 0; i < n; i += vuln.MaxBatch {
+			batch := vuln.Batch{Feed: "osv/Debian"}
+			for j := i; j < i+vuln.MaxBatch; j++ {
+				id := fmt.Sprintf("DEBIAN-CVE-%06d", j)
+				batch.Insert = append(batch.Insert, vuln.Row{Feed: batch.Feed, ID: id, From: load.Seq, Known: time.Unix(1, 0), Digest: oci.FromBytes([]byte(id)), Packed: packed})
+			}
+			if err := d.Stage(ctx, load, batch); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.StopTimer()
+		used := cpu() - start
+		stop.Store(true)
+		all := <-waits
+		slices.Sort(all)
+		b.ReportMetric(float64(used)/n/1000, "cpu-µs/row")
+		b.ReportMetric(n/b.Elapsed().Seconds()*float64(b.N), "rows/s")
+		b.ReportMetric(float64(all[len(all)/2])/1e6, "other-p50-ms")
+		b.ReportMetric(float64(all[len(all)*99/100])/1e6, "other-p99-ms")
+		b.ReportMetric(float64(all[len(all)-1])/1e6, "other-max-ms")
+		if err := d.Update(ctx, func(tx *db.Tx) error {
+			return tx.Publish(ctx, load, evidence.Snapshot{Seq: load.Seq, At: time.Unix(1, 0)}, nil)
+		}); err != nil {
+			b.Fatal(err)
+		}
+		read := time.Now()
+		rows := 0
+		if err := d.Rows(ctx, load.Seq, func(vuln.Row) error { rows++; return nil }); err != nil || rows != n {
+			b.Fatal(rows, err)
+		}
+		b.ReportMetric(float64(time.Since(read))/1e6, "read-all-ms")
+		if err := d.Close(); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

@@ -46,7 +46,7 @@ type Options struct {
 	Folder string
 	URL    string
 	Logger *slog.Logger
-	// Clock says when leases have ended and jobs are due. Optional: time.Now.
+	// Clock says when leases have ended and jobs are due.
 	Clock func() time.Time
 	// Rand must be cryptographic. Optional: crypto/rand.
 	Rand io.Reader
@@ -87,7 +87,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		return nil, errors.New("opening the database: exactly one of a data folder and a database URL is needed")
 	}
 	if o.Clock == nil {
-		o.Clock = time.Now
+		return nil, errors.New("opening the database: a clock is needed")
 	}
 	if o.Rand == nil {
 		o.Rand = rand.Reader
@@ -109,7 +109,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 }
 
 func (db *DB) openSQLite(ctx context.Context, o Options) error {
-	s, err := sqlite.Open(ctx, sqlite.Options{Folder: o.Folder, Logger: o.Logger, Wrap: o.Wrap, Committed: db.metrics.committed})
+	s, err := sqlite.Open(ctx, sqlite.Options{Folder: o.Folder, Clock: o.Clock, Logger: o.Logger, Wrap: o.Wrap, Committed: db.metrics.committed})
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (db *DB) openSQLite(ctx context.Context, o Options) error {
 
 func (db *DB) openPostgres(ctx context.Context, o Options) error {
 	s, err := postgres.Open(ctx, postgres.Options{
-		URL: o.URL, Logger: o.Logger, Rand: o.Rand, Wrap: o.Wrap,
+		URL: o.URL, Clock: o.Clock, Logger: o.Logger, Rand: o.Rand, Wrap: o.Wrap,
 		Retried:   db.metrics.retries.Inc,
 		Committed: func(took time.Duration) { db.metrics.committed(1, took) },
 	})
@@ -146,7 +146,8 @@ func (db *DB) Close() error {
 }
 
 // Update runs fn in a transaction that commits when fn returns nil. It may run
-// fn again: fn must have no effects but those on tx, and must not call Update.
+// fn again: fn must have no effects but those on tx, and must not call methods
+// of db, which may wait for what fn itself holds.
 // A statement that failed fails the transaction, also if fn returns nil.
 // Errors match blob.ErrNoSpace when the disk is full.
 func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
@@ -188,7 +189,8 @@ func (db *DB) run(ctx context.Context, update func(context.Context, func(*conn.C
 	return nil
 }
 
-// View runs fn on one consistent state. The tx is for reading only.
+// View runs fn on one consistent state. The tx is for reading only, and fn must
+// not call methods of db.
 func (db *DB) View(ctx context.Context, fn func(*Tx) error) error {
 	return db.engine.View(ctx, func(c *conn.Conn) error { return db.reading(c, fn) })
 }

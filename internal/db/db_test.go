@@ -86,7 +86,7 @@ func TestOpenWants(t *testing.T) {
 			t.Errorf("opening %+v: %v", o, err)
 		}
 	}
-	if _, err := db.Open(t.Context(), db.Options{URL: "postgres://127.0.0.1:1/none?connect_timeout=1"}); err == nil {
+	if _, err := db.Open(t.Context(), db.Options{URL: "postgres://127.0.0.1:1/none?connect_timeout=1", Clock: time.Now}); err == nil {
 		t.Error("a server that is not there was opened")
 	}
 }
@@ -241,7 +241,7 @@ func TestQuiet(t *testing.T) {
 		t.Fatal(err)
 	}
 	os.Stdout, os.Stderr = write, write
-	d, err := db.Open(t.Context(), db.Options{Folder: t.TempDir()})
+	d, err := db.Open(t.Context(), db.Options{Folder: t.TempDir(), Clock: time.Now})
 	os.Stdout, os.Stderr = stdout, stderr
 	write.Close()
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/pressly/goose/v3"
 
@@ -118,6 +119,9 @@ func columns(t *testing.T, p *sql.DB, query string) []column {
 		}
 		all = append(all, c)
 	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
 	slices.SortFunc(all, func(a, b column) int { return strings.Compare(a.Table+" "+a.Name, b.Table+" "+b.Name) })
 	return all
 }
@@ -136,6 +140,9 @@ func texts(t *testing.T, p *sql.DB, query string) []string {
 			t.Fatal(err)
 		}
 		all = append(all, s)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
 	}
 	return all
 }
@@ -162,6 +169,7 @@ func TestNewerSchema(t *testing.T) {
 			next[name] = &fstest.MapFile{Data: b}
 		}
 		up(t, p, dialect, next)
+		o.Clock = time.Now
 		_, err := db.Open(t.Context(), o)
 		wantErr(t, "opening", err, db.ErrNewer)
 		for _, want := range []string{"version 9999", "start the newer bonded", "restore a backup"} {
@@ -222,7 +230,7 @@ func TestTogether(t *testing.T) {
 	errs := make(chan error)
 	for range 4 {
 		go func() {
-			d, err := db.Open(context.Background(), db.Options{URL: url})
+			d, err := db.Open(context.Background(), db.Options{URL: url, Clock: time.Now})
 			if err == nil {
 				err = d.Close()
 			}

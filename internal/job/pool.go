@@ -57,7 +57,7 @@ type Options struct {
 	// transaction of its own.
 	Periodic   []Periodic
 	Enqueue    func(ctx context.Context, kind, key string, runAt time.Time) error
-	Clock      func() time.Time      // Optional: time.Now
+	Clock      func() time.Time
 	Rand       io.Reader             // Optional: crypto/rand; for the jitter of retries
 	Logger     *slog.Logger          // Optional: none
 	Registerer prometheus.Registerer // Optional: none
@@ -68,9 +68,6 @@ func (o *Options) defaults() {
 	setDefault(&o.Lease, time.Minute)
 	setDefault(&o.Attempts, 10)
 	setDefault(&o.Poll, 5*time.Second)
-	if o.Clock == nil {
-		o.Clock = time.Now
-	}
 	if o.Rand == nil {
 		o.Rand = rand.Reader
 	}
@@ -199,14 +196,14 @@ func (p *Pool) dispatch() {
 func (p *Pool) claim(free int) (int, time.Duration) {
 	next, err := p.opts.Queue.Next(p.base, p.kinds)
 	if err != nil {
-		return 0, p.trouble("looking for jobs", err)
+		return 0, p.trouble(err)
 	}
 	if wait := p.until(next); wait > 0 {
 		return 0, wait
 	}
 	jobs, err := p.opts.Queue.Claim(p.base, p.kinds, free, p.opts.Lease)
 	if err != nil {
-		return 0, p.trouble("claiming jobs", err)
+		return 0, p.trouble(err)
 	}
 	for _, j := range jobs {
 		p.running.Add(1)
@@ -226,8 +223,9 @@ func (p *Pool) until(next time.Time) time.Duration {
 	return min(next.Sub(p.opts.Clock()), p.opts.Poll)
 }
 
-func (p *Pool) trouble(doing string, err error) time.Duration {
-	p.opts.Logger.ErrorContext(p.base, doing, "error", err)
+// trouble is what the dispatcher does when the queue fails: it waits a little.
+func (p *Pool) trouble(err error) time.Duration {
+	p.opts.Logger.ErrorContext(p.base, "using the job queue", "error", err)
 	return min(time.Second, p.opts.Poll)
 }
 
@@ -241,7 +239,7 @@ func (p *Pool) queuePeriodic() {
 		}
 		slot := j.next(now)
 		if err := p.opts.Enqueue(p.base, j.Kind, j.Key, slot); err != nil {
-			p.trouble("queueing a periodic job", err)
+			p.trouble(err)
 			continue
 		}
 		p.slots[i] = slot
@@ -288,7 +286,7 @@ func (p *Pool) call(ctx context.Context, j Job) (err error) {
 func (p *Pool) renew(ctx context.Context, j Job, cancel context.CancelCauseFunc) {
 	tick := time.NewTicker(max(p.opts.Lease/3, time.Millisecond))
 	defer tick.Stop()
-	kept := time.Now()
+	kept := p.opts.Clock()
 	for {
 		select {
 		case <-ctx.Done():
@@ -298,10 +296,10 @@ func (p *Pool) renew(ctx context.Context, j Job, cancel context.CancelCauseFunc)
 		err := p.opts.Queue.Renew(ctx, j, p.opts.Lease)
 		switch {
 		case err == nil:
-			kept = time.Now()
+			kept = p.opts.Clock()
 		case ctx.Err() != nil:
 			return
-		case errors.Is(err, ErrLost) || time.Since(kept) > p.opts.Lease:
+		case errors.Is(err, ErrLost) || p.opts.Clock().Sub(kept) > p.opts.Lease:
 			cancel(ErrLost)
 			return
 		default:
@@ -352,7 +350,7 @@ func (p *Pool) again(ctx context.Context, j Job) {
 			continue
 		}
 		if err := p.opts.Enqueue(ctx, pj.Kind, pj.Key, pj.next(p.opts.Clock())); err != nil {
-			p.trouble("queueing a periodic job", err)
+			p.trouble(err)
 		}
 	}
 }

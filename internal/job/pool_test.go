@@ -171,7 +171,7 @@ func bubble(t *testing.T, fn func(t *testing.T, m *memory)) {
 
 // pool starts a pool on m that ends with the test.
 func (m *memory) pool(o Options) *Pool {
-	o.Queue, o.Enqueue = m, m.enqueue
+	o.Queue, o.Enqueue, o.Clock = m, m.enqueue, m.clock
 	p := NewPool(o)
 	m.wake = p.Wake
 	p.Start()

@@ -92,7 +92,7 @@ func (c *Conn) Exec(ctx context.Context, query string, args ...any) (int64, erro
 	var res sql.Result
 	if c.opts.Prepare {
 		var s *sql.Stmt
-		if s, err = c.prepared(ctx, query); err == nil {
+		if s, err = c.prepared(ctx, query); err == nil { //nolint:sqlclosecheck // it stays prepared until the connection closes
 			res, err = s.ExecContext(ctx, args...)
 		}
 	} else {
@@ -115,7 +115,7 @@ func (c *Conn) Query(ctx context.Context, query string, args ...any) (*sql.Rows,
 	var rows *sql.Rows
 	if c.opts.Prepare {
 		var s *sql.Stmt
-		if s, err = c.prepared(ctx, query); err == nil {
+		if s, err = c.prepared(ctx, query); err == nil { //nolint:sqlclosecheck // it stays prepared until the connection closes
 			rows, err = s.QueryContext(ctx, args...)
 		}
 	} else {
@@ -129,7 +129,7 @@ func (c *Conn) Query(ctx context.Context, query string, args ...any) (*sql.Rows,
 
 // Row scans the first row of a query into dest, or returns ErrNoRow.
 func (c *Conn) Row(ctx context.Context, query string, args []any, dest ...any) (err error) {
-	rows, err := c.Query(ctx, query, args...)
+	rows, err := c.Query(ctx, query, args...) //nolint:rowserrcheck // closed looks at it
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (c *Conn) Row(ctx context.Context, query string, args []any, dest ...any) (
 // Each calls fn for each row of a query until it fails, and returns its error.
 // fn must not use c.
 func (c *Conn) Each(ctx context.Context, query string, args []any, fn func(*sql.Rows) error) (err error) {
-	rows, err := c.Query(ctx, query, args...)
+	rows, err := c.Query(ctx, query, args...) //nolint:rowserrcheck // closed looks at it
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ package dbtest
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/bonded-dev/bonded/internal/db"
 	"github.com/bonded-dev/bonded/internal/testparts"
@@ -17,9 +18,13 @@ func Each(t *testing.T, fn func(t *testing.T, o db.Options)) {
 	t.Run("postgres", func(t *testing.T) { fn(t, db.Options{URL: testparts.Postgres(t)}) })
 }
 
-// Open opens a database that ends with the test.
+// Open opens a database that ends with the test. Without a clock it goes by
+// the real one.
 func Open(t testing.TB, o db.Options) *db.DB {
 	t.Helper()
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
 	d, err := db.Open(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)

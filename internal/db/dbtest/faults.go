@@ -5,6 +5,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -23,6 +25,14 @@ type Faults struct {
 	at    int    // which one fails, from 1; 0 for none
 	after bool   // fail it after it was executed
 	fired string // the statement that failed, and how
+	seen  map[string]bool
+}
+
+// Seen returns the texts of all statements there were, sorted.
+func (f *Faults) Seen() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Sorted(maps.Keys(f.seen))
 }
 
 // Arm makes the n-th statement from now fail, none for 0, and starts counting.
@@ -64,6 +74,10 @@ func (f *Faults) next(query string) (before, after bool) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.seen == nil {
+		f.seen = map[string]bool{}
+	}
+	f.seen[query] = true
 	f.count++
 	if f.count != f.at {
 		return false, false

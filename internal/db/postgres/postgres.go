@@ -57,6 +57,7 @@ type Options struct {
 	URL string
 	// Conns is how many connections there are at most. Optional: 16.
 	Conns  int
+	Clock  func() time.Time
 	Logger *slog.Logger
 	Rand   io.Reader // Optional: crypto/rand; for the jitter of retries
 	// Retried is told of each transaction that is run again. Optional.
@@ -97,8 +98,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		Dialect: goose.DialectPostgres, Files: Migrations(), Lock: migrationLock{}, Logger: o.Logger,
 	})
 	if err != nil {
-		s.pool.Close()
-		return nil, err
+		return nil, errors.Join(err, s.pool.Close())
 	}
 	return s, nil
 }
@@ -156,7 +156,7 @@ func (s *Store) Read(ctx context.Context, fn func(*conn.Conn) error) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }() // gives it back to the pool
 	return fn(c)
 }
 
@@ -233,12 +233,12 @@ func (s *Store) once(ctx context.Context, begin string, fn func(*conn.Conn) erro
 	if err := c.Trouble(); err != nil {
 		return retryable(err), fmt.Errorf("going on after a statement that failed: %w", err)
 	}
-	start := time.Now()
+	start := s.opts.Clock()
 	if _, err := c.Exec(ctx, "COMMIT"); err != nil {
 		return retryable(err), fmt.Errorf("committing: %w", err)
 	}
 	ended = true
-	s.opts.Committed(time.Since(start))
+	s.opts.Committed(s.opts.Clock().Sub(start))
 	return false, nil
 }
 

@@ -57,6 +57,7 @@ type Options struct {
 	Folder string // made when it is absent
 	// Readers is how many queries run at once. Optional: 4.
 	Readers int
+	Clock   func() time.Time
 	Logger  *slog.Logger
 	// Committed is told the size of each committed group of updates and how
 	// long its COMMIT took. Optional.
@@ -109,7 +110,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s.readers = newReaders(o.Readers, s.openReader)
-	s.writer = &writer{open: s.openWriter, committed: s.afterCommit}
+	s.writer = &writer{open: s.openWriter, clock: o.Clock, committed: s.afterCommit}
 	s.check = newCheckpointer(s)
 	s.check.start()
 	return s, nil
@@ -140,9 +141,9 @@ func (s *Store) migrate(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
 	pool.SetMaxOpenConns(1)
-	return migrate.Up(ctx, pool, migrate.Options{Dialect: goose.DialectSQLite3, Files: Migrations(), Logger: s.opts.Logger})
+	err = migrate.Up(ctx, pool, migrate.Options{Dialect: goose.DialectSQLite3, Files: Migrations(), Logger: s.opts.Logger})
+	return errors.Join(err, pool.Close())
 }
 
 func (s *Store) open(file string, params url.Values) (*sql.DB, error) {

@@ -27,6 +27,7 @@ func open(t *testing.T, o Options) *Store {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	o.Clock = time.Now
 	s, err := Open(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -349,7 +350,7 @@ func TestClosed(t *testing.T) {
 
 func TestOneProcess(t *testing.T) {
 	s := open(t, Options{})
-	_, err := Open(context.Background(), Options{Folder: s.opts.Folder, Logger: slog.New(slog.DiscardHandler)})
+	_, err := Open(context.Background(), Options{Folder: s.opts.Folder, Clock: time.Now, Logger: slog.New(slog.DiscardHandler)})
 	if !errors.Is(err, ErrLocked) {
 		t.Fatalf("opening twice: %v", err)
 	}
@@ -445,7 +446,7 @@ func TestMissingFolderIsMade(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Open(context.Background(), Options{Folder: filepath.Join(file, "x"), Logger: slog.New(slog.DiscardHandler)})
+	_, err := Open(context.Background(), Options{Folder: filepath.Join(file, "x"), Clock: time.Now, Logger: slog.New(slog.DiscardHandler)})
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		t.Errorf("a folder inside a file: %v", err)
 	}

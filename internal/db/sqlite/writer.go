@@ -36,6 +36,7 @@ var errSpoilt = errors.New("the transaction was lost")
 // in its caller, as it should, and passes the baton on the way.
 type writer struct {
 	open      func(context.Context) (*conn.Conn, error)
+	clock     func() time.Time
 	committed func(updates int, took time.Duration)
 
 	mu      sync.Mutex // guards what follows
@@ -140,7 +141,7 @@ func (w *writer) next(release bool) *turn {
 // there is no next, or the group is large or old, it commits first.
 func (w *writer) pass() {
 	var t *turn
-	if len(w.group) < groupSize && time.Since(w.begun) < groupTime {
+	if len(w.group) < groupSize && w.clock().Sub(w.begun) < groupTime {
 		t = w.next(false)
 	}
 	if t == nil {
@@ -200,7 +201,7 @@ func (w *writer) begin(ctx context.Context) (err error) {
 		w.spoil()
 		return fmt.Errorf("beginning an update: %w", err)
 	}
-	w.begun = time.Now()
+	w.begun = w.clock()
 	return nil
 }
 
@@ -242,7 +243,7 @@ func (w *writer) commit() {
 	if len(w.group) == 0 {
 		return
 	}
-	start := time.Now()
+	start := w.clock()
 	n := len(w.group)
 	if _, err := w.conn.Exec(context.Background(), "COMMIT"); err != nil {
 		group := w.group
@@ -253,7 +254,7 @@ func (w *writer) commit() {
 		return
 	}
 	w.settle(nil)
-	w.committed(n, time.Since(start))
+	w.committed(n, w.clock().Sub(start))
 }
 
 func (w *writer) settle(err error) {

@@ -107,6 +107,11 @@ func (f *Feeds) Feeds(ctx context.Context) ([]api.Feed, error) {
 			LoadedAt: s.LoadedAt, CheckedAt: s.CheckedAt, Problem: s.Problem, Held: s.Held,
 		})
 	}
+	for _, src := range f.o.Sources {
+		if !slices.ContainsFunc(states, func(s vuln.FeedState) bool { return s.Name == src.Name || strings.HasPrefix(s.Name, src.Name+"/") }) {
+			list = append(list, api.Feed{Name: src.Name, Source: src.Location}) // never loaded
+		}
+	}
 	return list, nil
 }
 

@@ -35,7 +35,7 @@ func (s *Server) wireFaces(ctx context.Context) (err error) {
 		Auth: s.accounts, Open: open, Explain: s.assess, Promote: promoter{s.promote, open}, Zones: zoneTeller{s.zones, s.gates, s.db},
 		Feeds: s.feeds, Audit: auditor{s.db, s.clock}, Principals: s.accounts, Enrol: s.accounts, Report: s, Log: s.log, Clock: s.clock,
 	})
-	observer := telemetry.NewObserver(telemetry.ObserverOptions{Log: s.log, Metrics: s.metrics, Tracer: s.tracing.Tracer("http"), Clock: s.clock, Rand: s.rand})
+	observer := telemetry.NewObserver(telemetry.ObserverOptions{Log: s.log, Metrics: s.metrics, Tracer: s.tracing.Tracer("http"), Clock: s.clock, Rand: s.rand, Route: route})
 	s.serve(s.transport.listener, observer.Wrap(s.routes(f)))
 	if s.config.Metrics.Listen == "" {
 		return nil
@@ -58,4 +58,17 @@ type serving struct {
 
 func (s *Server) serve(l net.Listener, h http.Handler) {
 	s.serving = append(s.serving, serving{newHTTP(h, s.log), l})
+}
+
+// route names the route of a request: the operation of the registry, or the
+// pattern of the others.
+func route(r *http.Request) string {
+	if r.Pattern != "/v2/" {
+		return r.Pattern
+	}
+	request, err := registry.Parse(r.Method, r.URL)
+	if err != nil {
+		return r.Pattern
+	}
+	return r.Pattern + request.Op.String()
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/cli"
 	"github.com/bonded-dev/bonded/internal/config"
+	"github.com/bonded-dev/bonded/internal/db"
 	"github.com/bonded-dev/bonded/internal/fsck"
 	"github.com/bonded-dev/bonded/internal/telemetry"
 )
@@ -29,7 +31,7 @@ type parts struct{ version string }
 func (p parts) serve(ctx context.Context, c *config.Config, o cli.ServeOptions) error {
 	s, err := New(ctx, Options{Config: c, Dev: o.Dev, Version: o.Version, Log: o.Log, Metrics: o.Metrics, Tracing: o.Tracing})
 	if err != nil {
-		return err
+		return openError(err)
 	}
 	started, err := s.Started(ctx)
 	if err != nil {
@@ -58,7 +60,20 @@ func (p parts) open(ctx context.Context, c *config.Config, log *slog.Logger) (*S
 	if err != nil {
 		return nil, err
 	}
-	return New(ctx, Options{Config: &quiet, Version: p.version, Log: log, Metrics: telemetry.NewRegistry(p.version), Tracing: tracing})
+	s, err := New(ctx, Options{Config: &quiet, Version: p.version, Log: log, Metrics: telemetry.NewRegistry(p.version), Tracing: tracing})
+	return s, openError(err)
+}
+
+// openError gives an error of New its kind for the command, where it is not the
+// program's fault.
+func openError(err error) error {
+	switch {
+	case errors.Is(err, db.ErrInUse):
+		return cli.Unavailable(err, "ask the server that runs on it, or stop it first")
+	case errors.Is(err, db.ErrNewer):
+		return cli.Unavailable(err, "run the newer program, or restore a backup from before it ran")
+	}
+	return err
 }
 
 // init makes what a server needs on its first start.

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/url"
-	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,25 +19,13 @@ import (
 	"github.com/bonded-dev/bonded/internal/oci"
 )
 
-// maxSecret bounds a file with a secret, in bytes.
-const maxSecret = 4096
-
-// readSecret returns the content of a secret's file without the newline that
-// editors leave.
+// readSecret returns the content of a secret's file; field says which.
 func readSecret(field string, path config.Path) (string, error) {
-	f, err := os.Open(string(path))
+	secret, err := path.ReadSecret()
 	if err != nil {
 		return "", fmt.Errorf("reading %s: %w", field, err)
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
-	if err != nil {
-		return "", fmt.Errorf("reading %s: %w", field, err)
-	}
-	if len(b) > maxSecret {
-		return "", fmt.Errorf("reading %s: %s has more than %d bytes", field, path, maxSecret)
-	}
-	return strings.TrimRight(string(b), "\r\n"), nil
+	return secret, nil
 }
 
 // openDB opens the database that the configuration names.

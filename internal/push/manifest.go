@@ -1,12 +1,9 @@
 package push
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"regexp"
 	"slices"
@@ -62,7 +59,13 @@ func (f *Flow) Manifest(ctx context.Context, act authz.Act, v repo.Viewer, in Pu
 		return nil, fmt.Errorf("the manifest is %s, not %s: %w", m.Digest, in.Digest, ErrDigestMismatch)
 	}
 	p := &putting{flow: f, act: act, viewer: v, zone: zone, tags: in.Tags, m: m, kind: m.Kind()}
-	p.kind = f.runnable(ctx, m, p.kind)
+	if hides(m, p.kind) {
+		// Whether content can be looked at must not depend on what others hold.
+		if err := f.Update(ctx, func(tx Tx) error { return p.checkContent(ctx, tx) }); err != nil {
+			return nil, err
+		}
+		p.kind = f.runnable(ctx, m, p.kind)
+	}
 	if p.kind != oci.KindEvidence {
 		if err := act.Permits(r, authz.Push); err != nil {
 			return nil, err
@@ -83,58 +86,6 @@ func (f *Flow) Manifest(ctx context.Context, act authz.Act, v repo.Viewer, in Pu
 		out.Subject = m.Subject.Digest
 	}
 	return out, nil
-}
-
-// runnable looks behind a claim to be evidence, which is never gated. Some
-// runtimes take a configuration of any media type, so a document whose layers
-// they would unpack is an image (or other) however it is labelled. With the
-// empty configuration nothing runs: it names no layers.
-func (f *Flow) runnable(ctx context.Context, m *oci.Manifest, kind oci.Kind) oci.Kind {
-	if kind != oci.KindEvidence || m.Config.MediaType == oci.MediaTypeEmpty && m.Config.Digest == emptyJSON {
-		return kind
-	}
-	for _, l := range m.Layers {
-		if oci.IsForeignLayer(l.MediaType) || (m.HasImageConfig() || isLayerType(l.MediaType)) && f.unpackable(ctx, l.Digest) {
-			if m.HasImageConfig() {
-				return oci.KindImage
-			}
-			return oci.KindOther
-		}
-	}
-	return kind
-}
-
-// emptyJSON is the digest of "{}" (image specification 1.1, "empty descriptor").
-var emptyJSON = oci.FromBytes([]byte("{}"))
-
-func isLayerType(mediaType string) bool {
-	return strings.HasPrefix(mediaType, "application/vnd.oci.image.layer.") || strings.HasPrefix(mediaType, "application/vnd.docker.image.rootfs.")
-}
-
-// unpackable reports whether a blob starts like something a runtime would
-// unpack. One that cannot be looked at counts as such.
-func (f *Flow) unpackable(ctx context.Context, d oci.Digest) bool {
-	c, err := f.Blobs.Open(ctx, d)
-	if err != nil {
-		return true
-	}
-	defer c.Close()
-	head := make([]byte, 512)
-	n, err := io.ReadFull(c, head)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
-		return true
-	}
-	head = head[:n]
-	for _, magic := range [][]byte{{0x1f, 0x8b}, {0x28, 0xb5, 0x2f, 0xfd}, []byte("BZh"), {0xfd, '7', 'z', 'X', 'Z'}} {
-		if bytes.HasPrefix(head, magic) {
-			return true
-		}
-	}
-	if len(head) > 3 && head[0]&0xf0 == 0x50 && bytes.Equal(head[1:4], []byte{0x2a, 0x4d, 0x18}) {
-		return true // a skippable zstd frame
-	}
-	_, err = tar.NewReader(bytes.NewReader(head)).Next()
-	return err == nil
 }
 
 // putting is one Manifest call. commit may run more than once.

@@ -1,10 +1,14 @@
 package server
 
 import (
+	"archive/tar"
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/oci"
@@ -102,4 +106,69 @@ func TestUnknownPlatformCounts(t *testing.T) {
 		t.Error("an image that staging denies can be pulled from staging")
 	}
 	w.clean()
+}
+
+// paxLayer is a tar whose first entry has an extended header.
+func paxLayer(t *testing.T) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	tw := tar.NewWriter(&b)
+	name := strings.Repeat("d/", 150) + "sh"
+	if err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: 2, ModTime: time.Unix(0, 0), Format: tar.FormatPAX}); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(tw, "#!")
+	if err := tw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// TestRunnableIsJudged: what some runtime would run is never evidence, a chart
+// or a model, whatever the document says.
+func TestRunnableIsJudged(t *testing.T) {
+	const layerType, dsse = "application/vnd.oci.image.layer.v1.tar", "application/vnd.dsse.envelope.v1+json"
+	w := newWorld(t)
+	w.advise("GO-TEST-1", "example.com/other", "1.0.0", low)
+	dev := w.enrol("ann", "developer")
+	subject := w.pushImage(dev, "dev/app", "1", layerOf(t, map[string][]byte{"a": []byte("one")}))
+	w.settled("dev/app", subject.Digest, repo.Admitted)
+	plain := layerOf(t, map[string][]byte{"usr/bin/app": program(t)})
+	for _, tt := range []struct {
+		name, config, layer string
+		content             []byte
+		about               bool // has a subject
+		artifactType        string
+	}{
+		{"a layer that starts with an extended header", "application/vnd.test.config", layerType, paxLayer(t), true, ""},
+		{"the same as cosign's old form", oci.MediaTypeConfig, dsse, paxLayer(t), false, ""},
+		{"a layer in a format that only some snapshotters mount", "application/vnd.test.config", "application/vnd.oci.image.layer.v1.erofs", erofs(), true, ""},
+		{"a chart", oci.MediaTypeHelmConfig, layerType, plain, false, ""},
+		{"a model", "application/vnd.test.config", layerType, plain, false, "application/vnd.cncf.model.manifest.v1+json"},
+	} {
+		layer := w.pushAs(dev, "dev/app", tt.layer, tt.content)
+		m := imageOf(w.pushAs(dev, "dev/app", tt.config, configOf(layer)), layer)
+		if tt.about {
+			m["subject"] = subject
+		}
+		if tt.artifactType != "" {
+			m["artifactType"] = tt.artifactType
+		}
+		d, res, body := w.putManifest(dev, "dev/app", "", m)
+		w.want(http.StatusCreated, res, body)
+		p, err := w.db.PlacementOf(w.Context(), oci.MustRepository("dev/app"), d.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.State == repo.Attached || p.Kind == oci.KindChart || p.Kind == oci.KindModel {
+			t.Errorf("%s: taken as %s, %s", tt.name, p.Kind, p.State)
+		}
+	}
+}
+
+// erofs is the start of a file system image: its magic number is at 1024.
+func erofs() []byte {
+	b := make([]byte, 4096)
+	copy(b[1024:], []byte{0xe2, 0xe1, 0xf5, 0xe0})
+	return b
 }

@@ -363,7 +363,7 @@ func TestOfflineContent(t *testing.T) {
 			s := newShelfSource(t)
 			m := tt.make(s)
 			a, err := scan(t, s, m, "dev", advisories(t))
-			got := ""
+			var got string
 			if err != nil {
 				got = err.Error()
 			} else {

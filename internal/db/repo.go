@@ -92,6 +92,8 @@ const (
 				WHERE q.repository_id = r.id AND q.name = ? AND q.principal = ?
 					AND o.state IN ('held', 'denied') AND (o.brought_by = q.principal OR CAST(? AS bigint) = 1)),
 			(SELECT t.placement_id FROM tag t WHERE t.repository_id = r.id AND t.name = ?),
+			(SELECT q.placement_id FROM pending q JOIN placement o ON o.id = q.placement_id
+				WHERE q.repository_id = r.id AND q.name = ? AND q.principal = ? AND o.state = 'admitted'),
 			(SELECT MAX(q.placement_id) FROM pending q JOIN placement o ON o.id = q.placement_id
 				WHERE q.repository_id = r.id AND q.name = ? AND o.state IN ('held', 'denied')))`
 )
@@ -112,7 +114,7 @@ func (tx *Tx) Lookup(ctx context.Context, r oci.Repository, s repo.Selector, v r
 func (tx *Tx) lookup(ctx context.Context, r oci.Repository, s repo.Selector, v repo.Viewer) (*repo.Placed, error) {
 	query, args := lookupDigest, []any{r.String(), s.Digest.String()}
 	if s.Tag != "" {
-		query, args = lookupTag, []any{r.String(), s.Tag, v.Principal, number(v.Quarantine), s.Tag, s.Tag}
+		query, args = lookupTag, []any{r.String(), s.Tag, v.Principal, number(v.Quarantine), s.Tag, s.Tag, v.Principal, s.Tag}
 	}
 	var p placementRow
 	var m manifestRow
@@ -154,7 +156,7 @@ func (tx *Tx) Tags(ctx context.Context, r oci.Repository, v repo.Viewer, page re
 	query, args := from("tag")+` ORDER BY t.name LIMIT ?`, append(inForce, limit(page.Limit))
 	if v.Principal != "" {
 		query = `SELECT name FROM (` + query + `) AS a UNION SELECT name FROM (` +
-			from("pending") + ` AND p.state IN ('held', 'denied') AND t.principal = ? ORDER BY t.name LIMIT ?) AS b ORDER BY name LIMIT ?`
+			from("pending") + ` AND p.state IN ('held', 'denied', 'admitted') AND t.principal = ? ORDER BY t.name LIMIT ?) AS b ORDER BY name LIMIT ?`
 		args = append(append(args, inForce...), v.Principal, limit(page.Limit), limit(page.Limit))
 	}
 	tags, err := tx.texts(ctx, query, args...)

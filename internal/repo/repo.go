@@ -135,11 +135,14 @@ type Page struct {
 type Reader interface {
 	// Lookup finds a manifest. A tag that v's principal has pending wins over
 	// the one in force while what it names waits in the intake, visible to v. A
-	// tag that is in force nowhere and pending for somebody leads to what waits
-	// for it, so that a refusal can say why. Lookup returns placements of every
-	// state but Removed: whether v may see it is for Visible to say.
+	// tag that is not in force leads v's principal to what is admitted and has the
+	// tag pending, so that it is there from the moment it was taken; else it leads
+	// to what waits for it, so that a refusal can say why. Lookup returns
+	// placements of every state but Removed: whether v may see it is for Visible
+	// to say.
 	Lookup(ctx context.Context, r oci.Repository, s Selector, v Viewer) (*Placed, error)
-	// Tags lists the tags that v can see, in byte order.
+	// Tags lists the tags that v can see, in byte order: those in force, and those
+	// that its principal has pending.
 	Tags(ctx context.Context, r oci.Repository, v Viewer, p Page) ([]string, error)
 	// Referrers lists evidence and other referrers of subject that v can see in
 	// r, of the given artifact type ("" for all), by digest in byte order.

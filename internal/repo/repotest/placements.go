@@ -3,6 +3,7 @@ package repotest
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -138,7 +139,19 @@ func testPending(f *fixture) {
 			f.Errorf("a tag that only waits, for %+v: got %v, %v", v, got, err)
 		}
 	}
-	err := f.store.Update(f.Context(), func(tx Tx) error {
+	f.update(func(ctx context.Context, tx Tx) error { return tx.SetPending(ctx, dev, "soon", old.Digest, "bob") })
+	got, err := f.store.Reader.Lookup(f.Context(), dev, repo.Selector{Tag: "soon"}, bob)
+	if err != nil || got.Manifest.Digest != old.Digest {
+		f.Errorf("a new tag of what is admitted, for who asked: got %v, %v", got, err)
+	}
+	_, err = f.store.Reader.Lookup(f.Context(), dev, repo.Selector{Tag: "soon"}, alice)
+	f.wantErr("a new tag of what is admitted, for another", err, repo.ErrNotFound)
+	tags, err := f.store.Reader.Tags(f.Context(), dev, bob, repo.Page{Limit: 10})
+	f.wantErr("tags", err, nil)
+	if !slices.Contains(tags, "soon") {
+		f.Errorf("tags for who asked for another: %v", tags)
+	}
+	err = f.store.Update(f.Context(), func(tx Tx) error {
 		return tx.SetPending(f.Context(), dev, "x", blob("not placed"), "bob")
 	})
 	f.wantErr("a pending tag for what is not there", err, repo.ErrNotFound)

@@ -32,6 +32,7 @@ type target struct {
 	url                *url.URL
 	repository         string // prefix, without a slash at the end
 	username, password string // Optional.
+	env                []string
 }
 
 // program is one conformance program: how it is found, and how it is told what
@@ -75,7 +76,7 @@ func conform(t *testing.T, path string, p program, x target) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Dir = results
-	cmd.Env = append(os.Environ(), p.ask(x, results)...)
+	cmd.Env = append(append(os.Environ(), x.env...), p.ask(x, results)...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	runErr := cmd.Run()

@@ -124,3 +124,13 @@ func mustJSON(v any) []byte {
 	}
 	return b
 }
+
+// NewEvidence makes an artifact about a subject.
+func NewEvidence(subject oci.Descriptor, artifactType string, content []byte) Image {
+	empty := []byte("{}")
+	manifest := mustJSON(map[string]any{
+		"schemaVersion": 2, "mediaType": oci.MediaTypeManifest, "artifactType": artifactType, "subject": subject,
+		"config": describe(oci.MediaTypeEmpty, empty), "layers": []oci.Descriptor{describe("application/octet-stream", content)},
+	})
+	return Image{Descriptor: describe(oci.MediaTypeManifest, manifest), Manifest: manifest, Config: empty, Layers: [][]byte{content}}
+}

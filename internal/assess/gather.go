@@ -82,6 +82,7 @@ type asked struct {
 	// not let in before its children; otherwise they are decided along with it.
 	recorded bool
 	depth    int
+	known    map[oci.Digest]*relative // below the index that was asked about first
 }
 
 // ask runs the gate of q.at's zone.
@@ -131,54 +132,75 @@ func (a *Assessor) input(q asked, x *examined) *policy.Input {
 	return in
 }
 
-// children decides the children of an index, those that are here.
+// relative is what one question has found out about an entry of an index.
+type relative struct {
+	present, evidence bool
+	verdict           *Verdict // nil: there is none yet, or it has none
+}
+
+// children decides the children of an index, those that are here. Each is
+// decided once, however often indexes inside the index name it.
 func (a *Assessor) children(ctx context.Context, q asked, x *examined, v *Verdict) ([]policy.Child, error) {
-	var list []policy.Child
+	if q.known == nil {
+		q.known = map[oci.Digest]*relative{}
+	}
+	list := make([]policy.Child, 0, len(x.manifest.Manifests))
 	for _, desc := range x.manifest.Manifests {
-		child := policy.Child{Digest: desc.Digest, Platform: desc.Platform}
-		placed, err := view(ctx, a.DB, func(tx Tx) (*repo.Placed, error) {
-			return tx.Lookup(ctx, q.from, repo.Selector{Digest: desc.Digest}, repo.Viewer{Quarantine: true})
-		})
-		switch {
-		case errors.Is(err, repo.ErrNotFound):
-			list = append(list, child)
-			continue
-		case err != nil:
-			return nil, err
+		r := q.known[desc.Digest]
+		if r == nil {
+			var err error
+			if r, err = a.relative(ctx, q, desc.Digest); err != nil {
+				return nil, err
+			}
+			q.known[desc.Digest] = r
 		}
-		child.Present = true
-		if placed.Manifest.Kind == oci.KindEvidence {
-			child.Platform = &oci.Platform{OS: "unknown", Architecture: "unknown"}
-			v.Evidence = append(v.Evidence, desc.Digest)
-			list = append(list, child)
-			continue
-		}
-		if child.Platform.IsUnknown() {
-			child.Platform = nil // the index calls it evidence, and it is none
-		}
-		if err := a.child(ctx, q, placed, &child, v); err != nil {
-			return nil, err
-		}
-		list = append(list, child)
+		list = append(list, r.child(desc, v))
 	}
 	return list, nil
 }
 
-func (a *Assessor) child(ctx context.Context, q asked, placed *repo.Placed, child *policy.Child, v *Verdict) error {
-	if q.recorded && placed.State == repo.Held && placed.Decision == 0 {
-		return nil // its own job is still to come, and asks for the index again
+// relative decides one child.
+func (a *Assessor) relative(ctx context.Context, q asked, d oci.Digest) (*relative, error) {
+	placed, err := view(ctx, a.DB, func(tx Tx) (*repo.Placed, error) {
+		return tx.Lookup(ctx, q.from, repo.Selector{Digest: d}, repo.Viewer{Quarantine: true})
+	})
+	switch {
+	case errors.Is(err, repo.ErrNotFound):
+		return &relative{}, nil
+	case err != nil:
+		return nil, err
+	case placed.Manifest.Kind == oci.KindEvidence:
+		return &relative{present: true, evidence: true}, nil
+	case q.recorded && placed.State == repo.Held && placed.Decision == 0:
+		return &relative{present: true}, nil // its own job is still to come, and asks for the index again
 	}
 	at := placed.Placement
 	at.Repository = q.at.Repository
-	verdict, err := a.ask(ctx, asked{from: q.from, at: at, clause: q.clause, recorded: q.recorded, depth: q.depth + 1})
-	if err != nil {
-		return err
+	verdict, err := a.ask(ctx, asked{from: q.from, at: at, clause: q.clause, recorded: q.recorded, depth: q.depth + 1, known: q.known})
+	return &relative{present: true, verdict: verdict}, err
+}
+
+// child is r as the index that v is about names it. What is evidence is told by
+// the manifest alone: an index may give an image an unknown platform.
+func (r *relative) child(desc oci.Descriptor, v *Verdict) policy.Child {
+	child := policy.Child{Digest: desc.Digest, Platform: desc.Platform, Present: r.present}
+	switch {
+	case r.evidence:
+		child.Platform = &oci.Platform{OS: "unknown", Architecture: "unknown"}
+		v.Evidence = append(v.Evidence, desc.Digest)
+	case r.present && child.Platform.IsUnknown():
+		child.Platform = nil
 	}
-	child.Decision = &verdict.Decision
-	v.Children[child.Digest] = *verdict
-	v.Evidence = append(v.Evidence, verdict.Evidence...)
-	v.Snapshot = max(v.Snapshot, verdict.Snapshot)
-	return nil
+	if r.verdict == nil {
+		return child
+	}
+	child.Decision = &r.verdict.Decision
+	if _, again := v.Children[child.Digest]; !again {
+		v.Children[child.Digest] = *r.verdict
+		v.Evidence = append(v.Evidence, r.verdict.Evidence...)
+		v.Snapshot = max(v.Snapshot, r.verdict.Snapshot)
+	}
+	return child
 }
 
 // Decide runs "enter" of the gate of to's zone for d as if it stood there,

@@ -155,7 +155,7 @@ func (p *putting) stored() *repo.Manifest {
 // are kept elsewhere by their media type.
 func (p *putting) checkContent(ctx context.Context, tx Tx) error {
 	if p.m.IsIndex() {
-		return p.checkDepth(ctx, tx, p.m.Manifests, 1)
+		return p.checkDepth(ctx, tx)
 	}
 	seen := map[oci.Digest]bool{}
 	var missing []string
@@ -180,32 +180,61 @@ func (p *putting) checkContent(ctx context.Context, tx Tx) error {
 	return nil
 }
 
-// checkDepth refuses indexes nested too deeply. A cycle cannot exist: it would
-// need a digest known before the content.
-func (p *putting) checkDepth(ctx context.Context, tx Tx, children []oci.Descriptor, depth int) error {
-	if depth > oci.MaxIndexDepth {
-		return fmt.Errorf("%w: indexes nested deeper than %d", oci.ErrManifestInvalid, oci.MaxIndexDepth)
+// maxIndexes bounds how many indexes may stand below one.
+const maxIndexes = 1000
+
+// checkDepth refuses indexes nested too deeply, as far as they are here for the
+// sender to see. A cycle cannot exist: it would need a digest known before the
+// content.
+func (p *putting) checkDepth(ctx context.Context, tx Tx) error {
+	heights := map[oci.Digest]int{}
+	below, err := p.heightBelow(ctx, tx, p.m.Manifests, heights)
+	if err == nil && below >= oci.MaxIndexDepth {
+		err = fmt.Errorf("%w: indexes nested deeper than %d", oci.ErrManifestInvalid, oci.MaxIndexDepth)
 	}
+	return err
+}
+
+// heightBelow returns how many indexes are on the longest way down from one
+// with these children. heights remembers those that were looked at.
+func (p *putting) heightBelow(ctx context.Context, tx Tx, children []oci.Descriptor, heights map[oci.Digest]int) (int, error) {
+	longest := 0
 	for _, c := range children {
 		if c.MediaType != oci.MediaTypeIndex && c.MediaType != oci.MediaTypeDockerList {
 			continue
 		}
-		s, err := tx.Stored(ctx, c.Digest)
-		if errors.Is(err, repo.ErrNotFound) {
-			continue
+		h, known := heights[c.Digest]
+		if !known {
+			if len(heights) == maxIndexes {
+				return 0, fmt.Errorf("%w: more than %d indexes below it", oci.ErrManifestInvalid, maxIndexes)
+			}
+			heights[c.Digest] = 0
+			var err error
+			if h, err = p.height(ctx, tx, c.Digest, heights); err != nil {
+				return 0, err
+			}
+			heights[c.Digest] = h
 		}
-		if err != nil {
-			return err
-		}
-		below := make([]oci.Descriptor, 0, len(s.References))
-		for _, ref := range s.References {
-			below = append(below, oci.Descriptor{Digest: ref.Digest, MediaType: ref.MediaType})
-		}
-		if err := p.checkDepth(ctx, tx, below, depth+1); err != nil {
-			return err
-		}
+		longest = max(longest, h)
 	}
-	return nil
+	return longest, nil
+}
+
+// height is that of an index, itself counted; 0 for what is no index here.
+func (p *putting) height(ctx context.Context, tx Tx, d oci.Digest, heights map[oci.Digest]int) (int, error) {
+	placed, err := tx.Lookup(ctx, p.act.Repository(), repo.Selector{Digest: d}, p.viewer)
+	if errors.Is(err, repo.ErrNotFound) || err == nil && (placed.Manifest.Kind != oci.KindIndex || !p.viewer.Visible(&placed.Placement)) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	children := make([]oci.Descriptor, 0, len(placed.References))
+	for _, ref := range placed.References {
+		children = append(children, oci.Descriptor{Digest: ref.Digest, MediaType: ref.MediaType})
+	}
+	below, err := p.heightBelow(ctx, tx, children, heights)
+	return below + 1, err
 }
 
 // checkSubject: evidence needs a subject that the caller can see, or push

@@ -42,14 +42,18 @@ func (j judge) Decide(ctx context.Context, from, to oci.Repository, d oci.Digest
 	if err != nil {
 		return nil, err
 	}
-	out := verdict(v)
+	out := verdict(v, map[oci.Digest]promote.Verdict{})
 	return &out, nil
 }
 
-func verdict(v *assess.Verdict) promote.Verdict {
+// verdict translates a verdict and those below it, each once.
+func verdict(v *assess.Verdict, known map[oci.Digest]promote.Verdict) promote.Verdict {
 	out := promote.Verdict{Decision: v.Decision, Snapshot: v.Snapshot, Evidence: v.Evidence, Children: map[oci.Digest]promote.Verdict{}}
 	for d, child := range v.Children {
-		out.Children[d] = verdict(&child)
+		if _, ok := known[d]; !ok {
+			known[d] = verdict(&child, known)
+		}
+		out.Children[d] = known[d]
 	}
 	return out
 }

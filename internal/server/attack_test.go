@@ -172,3 +172,68 @@ func erofs() []byte {
 	copy(b[1024:], []byte{0xe2, 0xe1, 0xf5, 0xe0})
 	return b
 }
+
+// TestPushTellsNothing: the answer to a manifest does not depend on what is
+// stored elsewhere.
+func TestPushTellsNothing(t *testing.T) {
+	w := newWorld(t)
+	victim, dev := w.enrol("ann", "developer=catalog/**"), w.enrol("mallory", "developer=dev/**")
+	attacher := w.enrol("eve", "security=dev/**") // may attach and not push
+	hidden := w.pushBlob(victim, "catalog/app", []byte("the secret of others"))
+	image := w.pushImage(victim, "catalog/app", "1", layerOf(t, map[string][]byte{"a": []byte("one")}))
+	subject := w.pushImage(dev, "dev/app", "1", layerOf(t, map[string][]byte{"a": []byte("one")}))
+	absent := oci.Descriptor{Digest: oci.FromBytes([]byte("absent")), Size: 20}
+
+	// A layer that evidence names.
+	about := func(layer oci.Descriptor) string {
+		layer.MediaType = "application/vnd.oci.image.layer.v1.tar"
+		m := imageOf(w.pushAs(attacher, "dev/app", "application/vnd.test.config", []byte(`{"a":1}`)), layer)
+		m["subject"] = subject
+		_, res, body := w.putManifest(attacher, "dev/app", "", m)
+		return res.Status + strings.ReplaceAll(string(body), layer.Digest.String(), "LAYER")
+	}
+	if there, not := about(hidden), about(absent); there != not {
+		t.Errorf("a layer that others hold:\n%s\none that nobody has:\n%s", there, not)
+	}
+
+	// A child of an index, as deep as indexes may go.
+	deep := func(child oci.Descriptor) string {
+		child.MediaType, child.Size = oci.MediaTypeIndex, image.Size
+		for i := range oci.MaxIndexDepth + 1 {
+			var res *http.Response
+			var body []byte
+			if child, res, body = w.putManifest(dev, "dev/app", "", indexOf(child)); res.StatusCode != http.StatusCreated {
+				return fmt.Sprintf("%d: %s", i, body)
+			}
+		}
+		return "taken"
+	}
+	if there, not := deep(image), deep(absent); there != not {
+		t.Errorf("a child that others hold: %s\none that nobody has: %s", there, not)
+	}
+}
+
+// TestIndexBomb: indexes that name each other many times cost no more than
+// what they name once.
+func TestIndexBomb(t *testing.T) {
+	w := newWorld(t)
+	dev := w.enrol("ann", "developer")
+	child := w.pushImage(dev, "dev/app", "", layerOf(t, map[string][]byte{"a": []byte("one")}))
+	began := time.Now()
+	for range oci.MaxIndexDepth - 1 {
+		children := make([]oci.Descriptor, 1000)
+		for i := range children {
+			children[i] = child
+			children[i].Platform = &oci.Platform{OS: "linux", Architecture: "amd64", Variant: fmt.Sprint(i)}
+		}
+		child = w.pushManifest(dev, "dev/app", "", indexOf(children...))
+	}
+	w.advise("GO-TEST-1", "example.com/other", "1.0.0", low)
+	w.settled("dev/app", child.Digest, repo.Admitted)
+	if p := w.promote(w.admin, "dev/app@"+child.Digest.String(), "staging", http.StatusOK); p.Decision.Outcome != api.Allow {
+		t.Errorf("%+v", p.Decision)
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("took %s", took)
+	}
+}

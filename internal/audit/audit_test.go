@@ -150,51 +150,70 @@ func TestVerify(t *testing.T) {
 	})
 }
 
+// pass lets time pass, until all wait for what is later.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// state returns how many events wait, have numbers, and were asked for.
+func (m *memory) state() (waiting, numbered, calls int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.outbox), len(m.chain), m.calls
+}
+
+func (m *memory) failWith(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fail = err
+}
+
 func TestSequencer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{}
 		s := NewSequencer(SequencerOptions{Log: m, Batch: 10})
 		s.Start()
 		s.Start()
-		time.Sleep(time.Minute + time.Millisecond)
-		if m.calls < 60 || m.calls > 62 {
-			t.Errorf("looked %d times in a minute without events, want once a second", m.calls)
+		pass(time.Minute + time.Millisecond)
+		if _, _, calls := m.state(); calls < 60 || calls > 62 {
+			t.Errorf("looked %d times in a minute without events, want once a second", calls)
 		}
 		for i := range 95 {
 			m.append(event(i))
 			s.Wake()
 		}
-		time.Sleep(100 * time.Millisecond)
-		synctest.Wait()
-		if len(m.chain) != 95 {
-			t.Errorf("%d events have numbers after 100 ms, want 95", len(m.chain))
+		pass(100 * time.Millisecond)
+		_, numbered, before := m.state()
+		if numbered != 95 {
+			t.Errorf("%d events have numbers after 100 ms, want 95", numbered)
 		}
-		calls := m.calls
 		for i := range 200 { // one each 5 ms for a second
 			m.append(event(100 + i))
 			s.Wake()
-			time.Sleep(5 * time.Millisecond)
+			pass(5 * time.Millisecond)
 		}
-		if n := m.calls - calls; n > 40 {
+		_, _, calls := m.state()
+		if n := calls - before; n > 40 {
 			t.Errorf("%d transactions for a second of events, want few", n)
 		}
-		m.fail = errors.New("the database is away")
+		m.failWith(errors.New("the database is away"))
 		m.append(event(400))
 		s.Wake()
-		calls = m.calls
-		time.Sleep(10 * time.Second)
-		if n := m.calls - calls; n > 12 {
-			t.Errorf("%d attempts in 10 s while it fails, want one a second", n)
+		_, _, before = m.state()
+		pass(10 * time.Second)
+		if _, _, calls = m.state(); calls-before > 12 {
+			t.Errorf("%d attempts in 10 s while it fails, want one a second", calls-before)
 		}
-		m.fail = nil
+		m.failWith(nil)
 		m.append(event(401))
 		for range 2 {
 			if err := s.Stop(t.Context()); err != nil {
 				t.Error(err)
 			}
 		}
-		if len(m.outbox) != 0 || len(m.chain) != 297 {
-			t.Errorf("after Stop %d events wait and %d have numbers, want 0 and 297", len(m.outbox), len(m.chain))
+		if waiting, numbered, _ := m.state(); waiting != 0 || numbered != 297 {
+			t.Errorf("after Stop %d events wait and %d have numbers, want 0 and 297", waiting, numbered)
 		}
 	})
 }

@@ -164,6 +164,12 @@ func (m *memory) count(call string) int {
 	return m.calls[call]
 }
 
+// pass lets time pass, until all wait for what is later.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 // bubble runs fn in time that passes when all wait.
 func bubble(t *testing.T, fn func(t *testing.T, m *memory)) {
 	synctest.Test(t, func(t *testing.T) { fn(t, newMemory(t)) })
@@ -173,7 +179,9 @@ func bubble(t *testing.T, fn func(t *testing.T, m *memory)) {
 func (m *memory) pool(o Options) *Pool {
 	o.Queue, o.Enqueue, o.Clock = m, m.enqueue, m.clock
 	p := NewPool(o)
+	m.mu.Lock()
 	m.wake = p.Wake
+	m.mu.Unlock()
 	p.Start()
 	m.t.Cleanup(func() {
 		if err := p.Stop(context.Background()); err != nil {
@@ -210,7 +218,7 @@ func TestRuns(t *testing.T) {
 		}}})
 		m.add("a", "1", "2", "3", "4", "5", "6", "7")
 		m.add("of no handler", "x")
-		time.Sleep(3500 * time.Millisecond) // three rounds of three
+		pass(3500 * time.Millisecond) // three rounds of three
 		slices.Sort(ran)
 		if want := []string{"1", "2", "3", "4", "5", "6", "7"}; !slices.Equal(ran, want) {
 			t.Errorf("ran %v, want %v", ran, want)
@@ -232,7 +240,7 @@ func TestDueLater(t *testing.T) {
 		if err := m.enqueue(t.Context(), "a", "later", start.Add(42*time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if at != 42*time.Second {
 			t.Errorf("ran after %v, want 42s", at)
 		}
@@ -267,7 +275,7 @@ func TestRetries(t *testing.T) {
 					return tt.err
 				}}})
 				m.add("a", "x")
-				time.Sleep(time.Hour)
+				pass(time.Hour)
 				if len(times) != tt.runs {
 					t.Fatalf("%d runs, want %d", len(times), tt.runs)
 				}
@@ -293,7 +301,7 @@ func TestAskedForWhileItRuns(t *testing.T) {
 			return nil
 		}}})
 		m.add("a", "x")
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if runs != 2 || len(m.jobs) != 0 {
 			t.Errorf("%d runs and %d jobs left, want 2 and none", runs, len(m.jobs))
 		}
@@ -309,7 +317,7 @@ func TestLeaseIsKept(t *testing.T) {
 			return ctx.Err()
 		}}})
 		m.add("a", "long")
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		if runs != 1 || len(m.jobs) != 0 {
 			t.Errorf("%d runs and %d jobs left, want 1 and none", runs, len(m.jobs))
 		}
@@ -335,7 +343,7 @@ func TestLeaseIsLost(t *testing.T) {
 			return cause
 		}}})
 		m.add("a", "x")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if !errors.Is(cause, ErrLost) {
 			t.Errorf("the handler ended with %v, want ErrLost", cause)
 		}
@@ -355,11 +363,11 @@ func TestQueueFails(t *testing.T) {
 		m.fail = errors.New("the database is away")
 		m.mu.Unlock()
 		p.Wake()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		m.mu.Lock()
 		m.fail = nil
 		m.mu.Unlock()
-		time.Sleep(2 * time.Minute) // the lease of a run that could not be finished
+		pass(2 * time.Minute) // the lease of a run that could not be finished
 		if runs == 0 || len(m.jobs) != 0 {
 			t.Errorf("%d runs and %d jobs left, want it done", runs, len(m.jobs))
 		}
@@ -379,7 +387,7 @@ func TestPeriodic(t *testing.T) {
 		}
 		m.pool(o)
 		m.pool(o) // another process
-		time.Sleep(5*time.Hour + 30*time.Minute)
+		pass(5*time.Hour + 30*time.Minute)
 		if len(at) < 5 || len(at) > 6 {
 			t.Fatalf("ran %d times in five and a half hours: %v", len(at), at)
 		}
@@ -411,12 +419,12 @@ func TestStop(t *testing.T) {
 			}}})
 			p.Start()
 			m.add("a", "x")
-			time.Sleep(time.Second)
+			pass(time.Second)
 			if err := p.Stop(t.Context()); err != nil || !done {
 				t.Errorf("stopped with %v, job done: %v", err, done)
 			}
 			m.add("a", "y")
-			time.Sleep(time.Hour)
+			pass(time.Hour)
 			if len(m.jobs) != 1 {
 				t.Error("a job was run after Stop")
 			}
@@ -429,7 +437,7 @@ func TestStop(t *testing.T) {
 				return ctx.Err()
 			}}})
 			m.add("a", "x")
-			time.Sleep(time.Second)
+			pass(time.Second)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			if err := p.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) {

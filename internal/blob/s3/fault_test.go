@@ -215,6 +215,44 @@ func TestRetries(t *testing.T) {
 	}
 }
 
+// TestEarlyAnswer has a transport that goes on reading the body of a request
+// after the server has answered it, as net/http does with a server that sees
+// from the headers alone that it will refuse.
+func TestEarlyAnswer(t *testing.T) {
+	good := config(t)
+	data, id := blobtest.Bytes(mib, 1), blobtest.ID(1)
+	var unread io.Reader
+	refused := 0
+	cfg := good
+	cfg.Transport = transport(func(r *http.Request) (*http.Response, error) {
+		if unread != nil {
+			io.Copy(io.Discard, unread)
+			unread = nil
+		}
+		if r.Method != http.MethodPut || r.ContentLength < mib {
+			return send(r)
+		}
+		refused++
+		// The part is there, as if an attempt before had made it.
+		if _, err := open(t, good).Uploads().Append(r.Context(), id, 0, bytes.NewReader(data), nil); err != nil {
+			return nil, err
+		}
+		if _, err := io.CopyN(io.Discard, r.Body, mib/2); err != nil {
+			return nil, err
+		}
+		unread = r.Body
+		return answer(r, http.StatusPreconditionFailed, "<Error><Code>PreconditionFailed</Code></Error>"), nil
+	})
+	u := open(t, cfg).Uploads()
+	if err := u.Begin(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	n, err := u.Append(t.Context(), id, 0, bytes.NewReader(data), nil)
+	if n != mib || err != nil || refused != 1 {
+		t.Errorf("Append = %d, %v, after %d answers that came early", n, err, refused)
+	}
+}
+
 // late keeps the first request that makes a part, fails it, and lets it arrive
 // when the test says so.
 type late struct {

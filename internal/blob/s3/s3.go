@@ -116,10 +116,16 @@ func newStore(cfg Config) (*Store, error) {
 	if retries == 0 {
 		retries = 5
 	}
+	send := cfg.Transport
+	if send == nil {
+		if send, err = minio.DefaultTransport(endpoint.Scheme == "https"); err != nil {
+			return nil, err
+		}
+	}
 	core, err := minio.NewCore(endpoint.Host, &minio.Options{
 		Creds:        credentials.NewStaticV4(cfg.AccessKey, cfg.SecretKey, ""),
 		Secure:       endpoint.Scheme == "https",
-		Transport:    cfg.Transport,
+		Transport:    detaching{send},
 		Region:       cfg.Region,
 		BucketLookup: lookup,
 		MaxRetries:   retries,

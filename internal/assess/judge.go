@@ -193,8 +193,8 @@ func (a *Assessor) moveTags(ctx context.Context, tx Tx, at repo.Placement, pendi
 		if err != nil {
 			return err
 		}
-		if err := tx.SetPending(ctx, at.Repository, tag, oci.Digest{}, at.BroughtBy); err != nil {
-			return err
+		if before == at.Digest {
+			continue
 		}
 		ev, err := a.event("tag.moved")
 		if err != nil {

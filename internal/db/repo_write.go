@@ -256,7 +256,7 @@ func (tx *Tx) setTag(ctx context.Context, r oci.Repository, tag string, d oci.Di
 		before = old[0]
 	}
 	switch {
-	case before == d:
+	case d.IsZero() && before.IsZero():
 	case d.IsZero():
 		_, err = tx.exec(ctx, `DELETE FROM tag WHERE name = ? AND repository_id = (SELECT id FROM repository WHERE name = ?)`, tag, r.String())
 	default:

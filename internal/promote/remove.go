@@ -68,6 +68,7 @@ func (f *Flow) DeleteManifest(ctx context.Context, acts []authz.Act, v repo.View
 	})
 }
 
+// dropTags takes away the tags in force; those that wait go with the placement.
 func (f *Flow) dropTags(ctx context.Context, tx Tx, at repo.Placement) error {
 	tags, err := tx.TagsOf(ctx, at.Repository, at.Digest)
 	if err != nil {
@@ -75,15 +76,6 @@ func (f *Flow) dropTags(ctx context.Context, tx Tx, at repo.Placement) error {
 	}
 	for _, t := range tags {
 		if _, err := tx.SetTag(ctx, at.Repository, t, oci.Digest{}); err != nil {
-			return err
-		}
-	}
-	pending, err := tx.Pending(ctx, at.Repository, at.Digest)
-	if err != nil {
-		return err
-	}
-	for _, t := range pending {
-		if err := tx.SetPending(ctx, at.Repository, t, oci.Digest{}, at.BroughtBy); err != nil {
 			return err
 		}
 	}

@@ -237,3 +237,46 @@ func TestIndexBomb(t *testing.T) {
 		t.Errorf("took %s", took)
 	}
 }
+
+// TestTagStaysWhereItIs: a tag that was asked for twice is not moved back to
+// what it pointed at when that is judged again.
+func TestTagStaysWhereItIs(t *testing.T) {
+	w := newWorld(t)
+	w.advise("GO-TEST-1", "example.com/other", "1.0.0", low)
+	ann, bob := w.enrol("ann", "developer"), w.enrol("bob", "developer")
+	old := layerOf(t, map[string][]byte{"a": []byte("old")})
+	first := w.pushImage(ann, "dev/app", "latest", old)
+	w.settled("dev/app", first.Digest, repo.Admitted)
+	w.tagged("dev/app", "latest", first.Digest)
+	if again := w.pushImage(bob, "dev/app", "latest", old); again.Digest != first.Digest {
+		t.Fatal("the same image has another digest")
+	}
+	w.judged("dev/app", first.Digest)
+	second := w.pushImage(ann, "dev/app", "latest", layerOf(t, map[string][]byte{"a": []byte("new")}))
+	w.tagged("dev/app", "latest", second.Digest)
+	w.judged("dev/app", first.Digest)
+	w.tagged("dev/app", "latest", second.Digest)
+}
+
+// judged judges a placement here and now.
+func (w *world) judged(repository string, d oci.Digest) {
+	w.Helper()
+	if err := w.assess.Judge(w.Context(), oci.MustRepository(repository), d); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// tagged waits until a tag points at a digest for all.
+func (w *world) tagged(repository, tag string, d oci.Digest) {
+	w.Helper()
+	w.settled(repository, d, repo.Admitted)
+	for began := time.Now(); ; {
+		placed, err := w.db.Lookup(w.Context(), oci.MustRepository(repository), repo.Selector{Tag: tag}, repo.Viewer{})
+		if err == nil && placed.Manifest.Digest == d {
+			return
+		}
+		if time.Since(began) > time.Minute {
+			w.Fatalf("tag %s of %s: %v, %v, want %s", tag, repository, placed, err, d)
+		}
+	}
+}

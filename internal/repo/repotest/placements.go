@@ -146,6 +146,13 @@ func testPending(f *fixture) {
 	}
 	_, err = f.store.Reader.Lookup(f.Context(), dev, repo.Selector{Tag: "soon"}, alice)
 	f.wantErr("a new tag of what is admitted, for another", err, repo.ErrNotFound)
+	pend(old.Digest, "alice")
+	f.tag(dev, "latest", old.Digest) // where it is already
+	f.update(func(ctx context.Context, tx Tx) error {
+		waiting, err := tx.Pending(ctx, dev, old.Digest)
+		f.check("what waits after a tag was set to where it was", waiting, []string{"soon"})
+		return err
+	})
 	tags, err := f.store.Reader.Tags(f.Context(), dev, bob, repo.Page{Limit: 10})
 	f.wantErr("tags", err, nil)
 	if !slices.Contains(tags, "soon") {

@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 )
 
 // maxJSONDepth bounds nesting of manifests and configurations.
 const maxJSONDepth = 32
 
-// Keys that decide what a document means, by their lower-case form.
+// Keys that decide what a document means, by their folded form.
 // encoding/json would take "Layers" for "layers"; other readers would not.
 var (
 	manifestKeys = lowered("schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations",
@@ -24,9 +25,22 @@ var (
 func lowered(keys ...string) map[string]string {
 	m := make(map[string]string, len(keys))
 	for _, k := range keys {
-		m[strings.ToLower(k)] = k
+		m[folded(k)] = k
 	}
 	return m
+}
+
+// folded is what all keys have in common that encoding/json takes for one
+// another: it compares without case in all of Unicode, so that "layer\u017f",
+// with a long s, is "layers".
+func folded(key string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
+			least = min(least, next)
+		}
+		return least
+	}, key)
 }
 
 // freeKeys name the objects whose keys are the user's own.
@@ -95,7 +109,7 @@ func checkKey(dec *json.Decoder, keys map[string]string, seen map[string]bool, f
 		return "", fmt.Errorf("duplicate key %s", Quote(key))
 	}
 	seen[key] = true
-	if want, known := keys[strings.ToLower(key)]; known && !free && key != want {
+	if want, known := keys[folded(key)]; known && !free && key != want {
 		return "", fmt.Errorf("key %s differs from %q in case only", Quote(key), want)
 	}
 	return key, nil

@@ -62,7 +62,12 @@ type bench struct {
 	dir string // for this run; removed at its end
 	env func(name string) string
 
-	loop float64 // of calibration; 0 until asked for
+	loop   float64 // of calibration; 0 until asked for
+	server *ours   // nil until asked for
+
+	// What several bars read out of one measurement; zero until it was made.
+	image                  *comparison
+	plainOurs, plainTheirs plain
 }
 
 // measure tries the chosen bars one after the other and prints a line for each.

@@ -65,6 +65,11 @@ func measureAll(ctx context.Context, w io.Writer, chosen *regexp.Regexp, out str
 	defer os.RemoveAll(dir)
 	b := &bench{dir: dir, env: os.Getenv}
 	results := measure(ctx, w, b, bars, chosen)
+	if b.server != nil {
+		if err := b.server.stop(); err != nil {
+			return err
+		}
+	}
 	if out != "" && chosen.String() == "" {
 		if err := os.WriteFile(out, []byte(markdown(results, machine())), 0o644); err != nil {
 			return fmt.Errorf("writing the table: %w", err)

@@ -21,7 +21,9 @@ type registry struct {
 	pid    int
 	// token returns what goes after "Bearer " for a repository.
 	token func(repository string) (string, error)
-	stop  func() error
+	// uplink holds what is sent to a rate. Optional.
+	uplink *uplink
+	stop   func() error
 }
 
 // startTime bounds how long a peer may take to answer.
@@ -53,18 +55,26 @@ func distribution(ctx context.Context, b *bench) (*registry, error) {
 // zot starts zot on files, with TLS and tokens, and with its writes synced as
 // ours are.
 func zot(ctx context.Context, b *bench) (*registry, error) {
+	return b.zot(ctx, true)
+}
+
+// zotOpen is zot that lets anyone in, for programs that bring no token.
+func zotOpen(ctx context.Context, b *bench) (*registry, error) { return b.zot(ctx, false) }
+
+func (b *bench) zot(ctx context.Context, tokens bool) (*registry, error) {
 	return b.peer(ctx, "BONDED_PEER_ZOT", func(dir string, port int, k keys) (file string, config any, args []string) {
+		web := map[string]any{
+			"address": "127.0.0.1", "port": strconv.Itoa(port),
+			"tls": map[string]any{"cert": k.cert, "key": k.key},
+		}
+		if tokens {
+			web["auth"] = map[string]any{"bearer": map[string]any{"realm": realm(port), "service": tokenService, "cert": k.cert}}
+		}
 		return "config.json", map[string]any{
 			"distSpecVersion": "1.1.1",
 			"storage":         map[string]any{"rootDirectory": filepath.Join(dir, "data"), "commit": true},
-			"http": map[string]any{
-				"address": "127.0.0.1", "port": strconv.Itoa(port),
-				"tls": map[string]any{"cert": k.cert, "key": k.key},
-				"auth": map[string]any{"bearer": map[string]any{
-					"realm": realm(port), "service": tokenService, "cert": k.cert,
-				}},
-			},
-			"log": map[string]any{"level": "error"},
+			"http":            web,
+			"log":             map[string]any{"level": "error"},
 		}, []string{"serve"}
 	})
 }
@@ -106,22 +116,41 @@ func (b *bench) peer(ctx context.Context, variable string, configure func(dir st
 		client: httpClient(k.pool),
 		token:  k.token,
 	}
-	return r, r.start(ctx, filepath.Join(dir, "log"), program, append(args, file)...)
+	log := filepath.Join(dir, "log")
+	if err := r.start(ctx, log, program, append(args, file)...); err != nil {
+		return nil, err
+	}
+	if err := r.await(ctx); err != nil {
+		_ = r.stop()
+		return nil, fmt.Errorf("starting %s: %w\n%s%s", program, err, said(log), said(log+".err"))
+	}
+	return r, nil
 }
 
-// start runs the program with its output in the file log, and waits until it
-// answers.
+// said is what a program printed, as far as it can be read.
+func said(log string) []byte {
+	text, _ := os.ReadFile(log)
+	return text
+}
+
+// start runs the program with its output in the file log, and what it says
+// about errors in a file beside it.
 func (r *registry) start(ctx context.Context, log, program string, args ...string) error {
 	out, err := os.Create(log)
 	if err != nil {
 		return fmt.Errorf("making the log of %s: %w", program, err)
 	}
+	errs, err := os.Create(log + ".err")
+	if err != nil {
+		return fmt.Errorf("making the log of %s: %w", program, err)
+	}
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Stdout, cmd.Stderr = out, errs
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	err = cmd.Start()
 	out.Close() // the program has its own
+	errs.Close()
 	if err != nil {
 		return fmt.Errorf("starting %s: %w", program, err)
 	}
@@ -132,11 +161,6 @@ func (r *registry) start(ctx context.Context, log, program string, args ...strin
 		}
 		_ = cmd.Wait() // how a peer ends after a signal is its own affair
 		return nil
-	}
-	if err := r.await(ctx); err != nil {
-		_ = r.stop()
-		said, _ := os.ReadFile(log)
-		return fmt.Errorf("starting %s: %w\n%s", program, err, said)
 	}
 	return nil
 }

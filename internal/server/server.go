@@ -170,6 +170,11 @@ func (f following) Follow(read func(context.Context, []byte, int64) (int, error)
 // waited for up to the configured time, jobs are given back. ready is called
 // once requests are answered.
 func (s *Server) Run(ctx context.Context, ready func()) error {
+	if n, err := s.db.Abandoned(ctx); err != nil {
+		return errors.Join(err, s.stop())
+	} else if n > 0 {
+		s.log.InfoContext(ctx, "took over jobs of a process that died", "jobs", n)
+	}
 	s.sequencer.Start()
 	s.jobs.Start()
 	failed := make(chan error, len(s.serving))

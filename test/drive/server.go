@@ -36,8 +36,9 @@ type Server struct {
 	Binary string
 
 	tb      testing.TB
-	args    []string     // of serve, fsck and others: which configuration
-	wrap    []string     // what runs the program; Optional
+	args    []string // of serve, fsck and others: which configuration
+	wrap    []string // what becomes the program; Optional
+	data    string
 	http    *http.Client // of the last start
 	cmd     *exec.Cmd
 	started Started
@@ -60,12 +61,14 @@ type Options struct {
 	Config string
 	// Binary is the program. Optional: testparts.Binary.
 	Binary string
-	// Wrap is the command, with arguments, that runs the program. Optional.
+	// Wrap is the command, with arguments, that becomes the program. Optional.
 	Wrap []string
+	// Data is a folder that another server left; nobody is enrolled then, see As.
+	// Optional.
+	Data string
 }
 
-// Start starts a server on a new folder, loads the advisories of its feeds and
-// has the administrator enrol. The server is stopped when the test ends.
+// Start starts a server on a new folder and has the administrator enrol. The server is stopped when the test ends.
 func Start(tb testing.TB, o Options) *Server {
 	tb.Helper()
 	s := &Server{tb: tb, Binary: o.Binary, wrap: o.Wrap}
@@ -74,13 +77,20 @@ func Start(tb testing.TB, o Options) *Server {
 	}
 	dir := tb.TempDir()
 	file := filepath.Join(dir, "bonded.yaml")
-	text := fmt.Sprintf("data: %s\nlisten: 127.0.0.1:0\n%s", filepath.Join(dir, "data"), o.Config)
+	s.data = o.Data
+	if s.data == "" {
+		s.data = filepath.Join(dir, "data")
+	}
+	text := fmt.Sprintf("data: %s\nlisten: 127.0.0.1:0\n%s", s.data, o.Config)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		tb.Fatal(err)
 	}
 	s.args = []string{"--config", file}
 	s.Again()
 	tb.Cleanup(s.Stop)
+	if o.Data != "" {
+		return s
+	}
 	if s.started.Enrol == nil {
 		tb.Fatal("the first start gave no code for an administrator")
 	}
@@ -99,14 +109,14 @@ func (s *Server) URL() string { return s.started.URL }
 // CA is the PEM of the server's own authority, "" for plain HTTP.
 func (s *Server) CA() string { return s.started.CA }
 
-// PID is the process; with Options.Wrap that of the wrapper.
+// PID is the process of the last start.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 
 // Said is the last of what the server logged.
 func (s *Server) Said() string { return s.stderr.String() }
 
 // Data is the folder with everything.
-func (s *Server) Data() string { return filepath.Join(filepath.Dir(s.args[1]), "data") }
+func (s *Server) Data() string { return s.data }
 
 // Again starts the server, after Kill or Stop, on what is in its folder.
 func (s *Server) Again() {
@@ -119,23 +129,13 @@ func (s *Server) Again() {
 // TryAgain is Again for a server that may refuse to start. The error says what
 // it said.
 func (s *Server) TryAgain() error {
-	line := append(append(s.wrap[:len(s.wrap):len(s.wrap)], s.Binary, "serve", "-o", "json"), s.args...)
-	s.cmd = exec.Command(line[0], line[1:]...)
-	s.stderr = &tail{}
-	said := make(chan Started, 1)
-	s.cmd.Stdout, s.cmd.Stderr = &announcement{said: said}, s.stderr
-	if err := s.cmd.Start(); err != nil {
-		return fmt.Errorf("starting %s: %w", line[0], err)
+	said := s.Launch()
+	if said == nil {
+		return fmt.Errorf("starting %s: %v", s.cmd.Path, s.exit)
 	}
-	exited := make(chan struct{})
-	s.exited = exited
-	go func() {
-		s.exit = s.cmd.Wait()
-		close(exited)
-	}()
 	select {
 	case s.started = <-said:
-	case <-exited:
+	case <-s.exited:
 		return fmt.Errorf("the server ended with %v before it was ready:\n%s", s.exit, s.Said())
 	case <-time.After(startTime):
 		s.Kill()
@@ -149,9 +149,30 @@ func (s *Server) TryAgain() error {
 	return nil
 }
 
+// Launch starts the process and does not wait until it is ready. What it
+// returns gets what the server then says; it is nil where nothing was started.
+func (s *Server) Launch() <-chan Started {
+	line := append(append(s.wrap[:len(s.wrap):len(s.wrap)], s.Binary, "serve", "-o", "json"), s.args...)
+	cmd := exec.Command(line[0], line[1:]...)
+	exited, said := make(chan struct{}), make(chan Started, 1)
+	s.cmd, s.exited, s.stderr = cmd, exited, &tail{}
+	cmd.Stdout, cmd.Stderr = &announcement{said: said}, s.stderr
+	if s.exit = cmd.Start(); s.exit != nil {
+		close(exited)
+		return nil
+	}
+	go func() {
+		s.exit = cmd.Wait()
+		close(exited)
+	}()
+	return said
+}
+
 // Kill kills the process as kill -9 does, and waits until it is gone.
 func (s *Server) Kill() {
-	_ = s.cmd.Process.Kill() // it may be gone already, which is what is wanted
+	if s.cmd.Process != nil {
+		_ = s.cmd.Process.Kill() // it may be gone already, which is what is wanted
+	}
 	<-s.exited
 }
 

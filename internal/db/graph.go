@@ -92,7 +92,8 @@ func (tx *Tx) Parents(ctx context.Context, r oci.Repository, d oci.Digest) ([]re
 func (tx *Tx) ReferrersOf(ctx context.Context, d oci.Digest) ([]oci.Digest, error) {
 	ds, err := tx.digests(ctx, `SELECT c.digest FROM manifest m CROSS JOIN content c
 		WHERE m.subject = ? AND m.subject <> '' AND c.id = m.id
-			AND EXISTS (SELECT 1 FROM placement p WHERE p.manifest_id = m.id AND p.state = 'attached')
+			AND EXISTS (SELECT 1 FROM placement p CROSS JOIN placement s WHERE p.manifest_id = m.id AND p.state = 'attached'
+				AND s.repository_id = p.repository_id AND s.digest = m.subject AND s.state <> 'removed')
 		ORDER BY c.digest`, d.String())
 	if err != nil {
 		return nil, fmt.Errorf("listing referrers of %s: %w", d, err)

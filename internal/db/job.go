@@ -61,12 +61,15 @@ func (db *DB) Claim(ctx context.Context, kinds []string, limit int, lease time.D
 		now := db.clock()
 		// A wish to run again that was meant for now is fulfilled by this run,
 		// where the one before did not end.
-		query := list(`UPDATE job SET state = 1, attempt = attempt + 1, claim = claim + 1, due_at = ?,
+		// The pick is materialized: a plan that ran it twice would pick others.
+		query := list(`WITH picked (id) AS MATERIALIZED (
+				SELECT id FROM job WHERE state < 2 AND due_at <= ? AND kind IN (#) ORDER BY due_at, id LIMIT ?`+tx.skipLocked()+`)
+			UPDATE job SET state = 1, attempt = attempt + 1, claim = claim + 1, due_at = ?,
 				again = CASE WHEN again > ? THEN again ELSE 0 END
-			WHERE id IN (SELECT id FROM job WHERE state < 2 AND due_at <= ? AND kind IN (#) ORDER BY due_at, id LIMIT ?`+tx.skipLocked()+`)
+			WHERE id IN (SELECT picked.id FROM picked)
 			RETURNING `+jobColumns, len(kinds))
-		args := append([]any{micros(now.Add(lease)), micros(now), micros(now)}, anys(kinds)...)
-		return tx.each(ctx, query, append(args, limit), func(rows *sql.Rows) error {
+		args := append(append([]any{micros(now)}, anys(kinds)...), limit, micros(now.Add(lease)), micros(now))
+		return tx.each(ctx, query, args, func(rows *sql.Rows) error {
 			j, err := scanJob(rows)
 			jobs = append(jobs, j)
 			return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/bonded-dev/bonded/internal/db/conn"
+	"github.com/bonded-dev/bonded/internal/db/pack"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
 )
@@ -74,7 +75,7 @@ func (r *manifestRow) manifest(d oci.Digest) (m repo.Manifest, err error) {
 			return repo.Manifest{}, err
 		}
 	}
-	return m, unpackManifest(r.packed, &m)
+	return m, pack.Unpack(r.packed, &m)
 }
 
 const lookupColumns = `SELECT ` + placementColumns + `, ` + manifestColumns
@@ -215,7 +216,7 @@ func scanReferrer(rows *sql.Rows) (oci.Descriptor, error) {
 		return d, err
 	}
 	var m repo.Manifest
-	if err := unpackManifest(packed, &m); err != nil {
+	if err := pack.Unpack(packed, &m); err != nil {
 		return d, err
 	}
 	var err error

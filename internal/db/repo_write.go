@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/db/conn"
+	"github.com/bonded-dev/bonded/internal/db/pack"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
 )
@@ -100,7 +101,7 @@ func (tx *Tx) PutManifest(ctx context.Context, m *repo.Manifest) error {
 func (tx *Tx) putManifest(ctx context.Context, id int64, m *repo.Manifest) error {
 	n, err := tx.exec(ctx, `INSERT INTO manifest (id, media_type, artifact_type, kind, subject, packed, raw)
 		VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
-		id, m.MediaType, m.ArtifactType, string(m.Kind), m.Subject.String(), packManifest(m), bytesOf(m.Raw))
+		id, m.MediaType, m.ArtifactType, string(m.Kind), m.Subject.String(), pack.Pack(m), bytesOf(m.Raw))
 	if err != nil || n == 0 {
 		return err
 	}
@@ -179,7 +180,7 @@ func (tx *Tx) place(ctx context.Context, p *repo.Placement) error {
 		return nil
 	}
 	var m repo.Manifest
-	if err := unpackManifest(packed, &m); err != nil {
+	if err := pack.Unpack(packed, &m); err != nil {
 		return err
 	}
 	blobs := roleDigests(m.References, isBlob)

@@ -146,7 +146,7 @@ func (s *Store) Take(ctx context.Context, fn func(*conn.Conn) error) error {
 
 // View runs fn on one snapshot.
 func (s *Store) View(ctx context.Context, fn func(*conn.Conn) error) error {
-	_, err := s.once(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", fn)
+	_, err := s.once(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", fn, func(time.Duration) {})
 	return err
 }
 
@@ -181,7 +181,7 @@ func (s *Store) connect(ctx context.Context) (*conn.Conn, error) {
 
 func (s *Store) retry(ctx context.Context, begin string, fn func(*conn.Conn) error) error {
 	for i := range attempts {
-		again, err := s.once(ctx, begin, fn)
+		again, err := s.once(ctx, begin, fn, s.opts.Committed)
 		if err == nil || !again || i == attempts-1 {
 			return err
 		}
@@ -212,7 +212,8 @@ func (s *Store) pause(ctx context.Context, i int) error {
 }
 
 // once runs one transaction, and reports whether it is worth another attempt.
-func (s *Store) once(ctx context.Context, begin string, fn func(*conn.Conn) error) (again bool, err error) {
+// committed is told how long COMMIT took.
+func (s *Store) once(ctx context.Context, begin string, fn func(*conn.Conn) error, committed func(time.Duration)) (again bool, err error) {
 	c, err := s.connect(ctx)
 	if err != nil {
 		return false, err
@@ -238,7 +239,7 @@ func (s *Store) once(ctx context.Context, begin string, fn func(*conn.Conn) erro
 		return retryable(err), fmt.Errorf("committing: %w", err)
 	}
 	ended = true
-	s.opts.Committed(s.opts.Clock().Sub(start))
+	committed(s.opts.Clock().Sub(start))
 	return false, nil
 }
 

@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"context"
+	"errors"
+	"strconv"
 	"sync"
 	"time"
 
@@ -117,10 +119,22 @@ func (k *checkpointer) copy(ctx context.Context, frames int) (err error) {
 	if size, _, err = checkpoint(ctx, k.conn, "PASSIVE"); err != nil || size < walStop {
 		return err
 	}
-	return k.store.writer.alone(ctx, newTurn(), func(w *conn.Conn) error {
-		_, _, err := checkpoint(ctx, w, "RESTART")
+	return k.store.writer.alone(ctx, newTurn(), func(w *conn.Conn) error { return restart(ctx, w) })
+}
+
+// restart copies everything and lets the log begin anew, which takes until
+// nobody reads from it any more. A long view would keep the writers waiting,
+// so they wait for a moment only, and it is tried again later.
+func restart(ctx context.Context, w *conn.Conn) error {
+	patience := func(ms int) error {
+		var set int
+		return w.Row(ctx, "PRAGMA busy_timeout = "+strconv.Itoa(ms), nil, &set)
+	}
+	if err := patience(100); err != nil {
 		return err
-	})
+	}
+	_, _, err := checkpoint(ctx, w, "RESTART")
+	return errors.Join(err, patience(busyTimeout))
 }
 
 // checkpoint returns how many frames the log has and how many of them are in

@@ -52,6 +52,10 @@ const (
 	readerCache = 2 << 10
 )
 
+// busyTimeout is how long a lock of another connection is waited for, in
+// milliseconds. There are hardly any: who writes is settled before.
+const busyTimeout = 10_000
+
 // Options say what to open.
 type Options struct {
 	Folder string // made when it is absent
@@ -163,7 +167,7 @@ func (s *Store) open(file string, params url.Values) (*sql.DB, error) {
 func pragmas(cache int) url.Values {
 	v := url.Values{"_defensive": {"1"}, "_dqs": {"0"}}
 	for _, p := range []string{
-		"busy_timeout(10000)",
+		"busy_timeout(" + strconv.Itoa(busyTimeout) + ")",
 		"journal_mode(WAL)",
 		"synchronous(FULL)",
 		"foreign_keys(1)",

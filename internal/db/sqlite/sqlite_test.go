@@ -441,6 +441,54 @@ func TestLogIsCopiedBack(t *testing.T) {
 	}
 }
 
+// TestLogBeginsAnew: above walStop the writers make room, and do not wait for
+// a view that lasts.
+func TestLogBeginsAnew(t *testing.T) {
+	s := open(t, Options{})
+	ctx := context.Background()
+	if err := s.Update(ctx, insert(ctx, strings.Repeat("x", 1<<20))); err != nil {
+		t.Fatal(err)
+	}
+	frames := func() (size int) {
+		err := s.writer.alone(ctx, newTurn(), func(c *conn.Conn) (err error) {
+			size, _, err = checkpoint(ctx, c, "NOOP")
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return size
+	}
+	anew := func() {
+		if err := s.writer.alone(ctx, newTurn(), func(c *conn.Conn) error { return restart(ctx, c) }); err != nil {
+			t.Error(err)
+		}
+		if err := s.Update(ctx, insert(ctx, time.Now().String())); err != nil {
+			t.Error(err)
+		}
+	}
+	err := s.View(ctx, func(c *conn.Conn) error {
+		var n int
+		err := c.Row(ctx, "SELECT COUNT(*) FROM repository", nil, &n)
+		start := time.Now()
+		anew()
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("the writers waited %v for a view", took)
+		}
+		if n := frames(); n < 200 {
+			t.Errorf("%d frames: the log of a view began anew", n)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	anew()
+	if n := frames(); n > 100 {
+		t.Errorf("%d frames, want the log to begin anew", n)
+	}
+}
+
 func TestMissingFolderIsMade(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

@@ -19,7 +19,7 @@ CREATE TABLE manifest (
 	artifact_type text COLLATE "C" NOT NULL,
 	kind          text COLLATE "C" NOT NULL,
 	subject       text COLLATE "C" NOT NULL, -- digest, '' when none
-	packed        bytea            NOT NULL, -- references and annotations; see pack.go
+	packed        bytea            NOT NULL, -- references and annotations; see package pack
 	raw           bytea            NOT NULL
 );
 CREATE INDEX manifest_subject ON manifest (subject) WHERE subject <> '';

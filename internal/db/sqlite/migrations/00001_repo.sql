@@ -19,7 +19,7 @@ CREATE TABLE manifest (
 	artifact_type TEXT NOT NULL,
 	kind          TEXT NOT NULL,
 	subject       TEXT NOT NULL, -- digest, '' when none
-	packed        BLOB NOT NULL, -- references and annotations; see pack.go
+	packed        BLOB NOT NULL, -- references and annotations; see package pack
 	raw           BLOB NOT NULL
 ) STRICT;
 CREATE INDEX manifest_subject ON manifest (subject) WHERE subject <> '';

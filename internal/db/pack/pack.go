@@ -1,30 +1,32 @@
-package db
+// Package pack holds the packed form of what a manifest's row says beside its
+// bytes: references and annotations. They are read with every pull, and JSON
+// would cost more than the query.
+package pack
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
-
 	"maps"
+	"slices"
 
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
 )
 
-// packFormat is the first byte of what packManifest writes.
-const packFormat = 1
+// format is the first byte of what Pack writes.
+const format = 1
 
-var errPacked = errors.New("not what a manifest is packed as")
+// ErrFormat matches errors of Unpack.
+var ErrFormat = errors.New("not what a manifest is packed as")
 
-// packManifest packs the references and annotations of a manifest: it is read
-// with every pull, and JSON would cost more than the query. Numbers are
-// unsigned varints; texts have their length before them.
+// Pack packs the references and annotations of m. Numbers are unsigned
+// varints; texts have their length before them.
 //
 //	format, count, count × (digest, media type, size, role, platform),
 //	count, count × (key, value) in order of key
-func packManifest(m *repo.Manifest) []byte {
-	b := []byte{packFormat}
+func Pack(m *repo.Manifest) []byte {
+	b := []byte{format}
 	b = binary.AppendUvarint(b, uint64(len(m.References)))
 	for _, r := range m.References {
 		b = appendText(b, r.Digest.String())
@@ -45,11 +47,11 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// unpackManifest sets the references and annotations of m.
-func unpackManifest(b []byte, m *repo.Manifest) error {
+// Unpack sets the references and annotations of m. Errors match ErrFormat.
+func Unpack(b []byte, m *repo.Manifest) error {
 	u := unpacker{s: string(b)} // one copy that all texts share
-	if u.byte() != packFormat {
-		return errPacked
+	if u.byte() != format {
+		return ErrFormat
 	}
 	if n := u.count(); n > 0 {
 		m.References = make([]repo.Reference, n)
@@ -58,7 +60,7 @@ func unpackManifest(b []byte, m *repo.Manifest) error {
 		r := &m.References[i]
 		d, err := oci.ParseDigest(u.text())
 		if err != nil {
-			return fmt.Errorf("%w: %w", errPacked, err)
+			return fmt.Errorf("%w: %w", ErrFormat, err)
 		}
 		*r = repo.Reference{Digest: d, MediaType: u.text(), Size: int64(u.uint()), Role: roleOf(u.text()), Platform: u.text()}
 	}
@@ -70,7 +72,7 @@ func unpackManifest(b []byte, m *repo.Manifest) error {
 		}
 	}
 	if u.bad || u.s != "" {
-		return errPacked
+		return ErrFormat
 	}
 	return nil
 }

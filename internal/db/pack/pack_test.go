@@ -1,4 +1,4 @@
-package db
+package pack
 
 import (
 	"errors"
@@ -11,42 +11,42 @@ import (
 	"github.com/bonded-dev/bonded/internal/repo"
 )
 
-func TestPackManifest(t *testing.T) {
+func TestPack(t *testing.T) {
 	d := oci.SHA512.DigestOf([]byte("x"))
 	for _, m := range []repo.Manifest{
 		{},
 		{References: []repo.Reference{{Digest: d, MediaType: "\x00\xff", Size: math.MaxInt64, Role: repo.RoleLayer, Platform: "linux/arm64/v8"}, {Digest: d, Role: "new role"}}},
 		{Annotations: map[string]string{"": "", "a": string(make([]byte, 300))}},
 	} {
-		packed := packManifest(&m)
+		packed := Pack(&m)
 		var got repo.Manifest
-		if err := unpackManifest(packed, &got); err != nil {
+		if err := Unpack(packed, &got); err != nil {
 			t.Errorf("%+v: %v", m, err)
 		}
 		if diff := cmp.Diff(m, got, cmp.Comparer(func(a, b oci.Digest) bool { return a == b })); diff != "" {
 			t.Error(diff)
 		}
 		for i := range packed { // what is cut short, or too long, is an error and no panic
-			if err := unpackManifest(packed[:i], new(repo.Manifest)); !errors.Is(err, errPacked) {
+			if err := Unpack(packed[:i], new(repo.Manifest)); !errors.Is(err, ErrFormat) {
 				t.Errorf("%d of %d bytes: %v", i, len(packed), err)
 			}
 		}
-		if err := unpackManifest(append(packed, 0), new(repo.Manifest)); !errors.Is(err, errPacked) {
+		if err := Unpack(append(packed, 0), new(repo.Manifest)); !errors.Is(err, ErrFormat) {
 			t.Errorf("one byte too many: %v", err)
 		}
 	}
 }
 
-func FuzzUnpackManifest(f *testing.F) {
-	f.Add(packManifest(&repo.Manifest{Annotations: map[string]string{"a": "b"}}))
-	f.Add(packManifest(&repo.Manifest{References: []repo.Reference{{Digest: oci.FromBytes(nil), Role: repo.RoleConfig}}}))
-	f.Add([]byte{packFormat, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
+func FuzzUnpack(f *testing.F) {
+	f.Add(Pack(&repo.Manifest{Annotations: map[string]string{"a": "b"}}))
+	f.Add(Pack(&repo.Manifest{References: []repo.Reference{{Digest: oci.FromBytes(nil), Role: repo.RoleConfig}}}))
+	f.Add([]byte{format, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var m, again repo.Manifest
-		if unpackManifest(b, &m) != nil {
+		if Unpack(b, &m) != nil {
 			return
 		}
-		if err := unpackManifest(packManifest(&m), &again); err != nil || !cmp.Equal(m, again, cmp.Comparer(func(a, b oci.Digest) bool { return a == b })) {
+		if err := Unpack(Pack(&m), &again); err != nil || !cmp.Equal(m, again, cmp.Comparer(func(a, b oci.Digest) bool { return a == b })) {
 			t.Errorf("%+v came back as %+v, %v", m, again, err)
 		}
 	})

@@ -98,7 +98,11 @@ type putting struct {
 	m      *oci.Manifest
 	kind   oci.Kind
 	event  audit.Event
-	state  repo.State // result
+	// Set by commit:
+	state   repo.State
+	arrived bool // it did not stand in the repository before
+	joined  bool // evidence waited for it there
+	beside  bool // of evidence: its subject stands in the repository
 }
 
 func (p *putting) commit(ctx context.Context, tx Tx) error {
@@ -240,20 +244,26 @@ func (p *putting) height(ctx context.Context, tx Tx, d oci.Digest, heights map[o
 // checkSubject: evidence needs a subject that the caller can see, or push
 // rights where the subject may still come; and there is a limit.
 func (p *putting) checkSubject(ctx context.Context, tx Tx) error {
+	p.beside = false
 	if p.kind != oci.KindEvidence {
 		return nil
 	}
+	r, push := p.act.Repository(), p.act.Permits(p.act.Repository(), authz.Push)
 	subject, ok := p.subject()
 	if !ok {
-		return p.act.Permits(p.act.Repository(), authz.Push)
+		return push
 	}
-	placed, err := tx.Lookup(ctx, p.act.Repository(), repo.Selector{Digest: subject}, p.viewer)
-	if errors.Is(err, repo.ErrNotFound) || err == nil && !p.viewer.Visible(&placed.Placement) {
-		return p.act.Permits(p.act.Repository(), authz.Push)
-	}
-	if err != nil {
+	placed, err := tx.Lookup(ctx, r, repo.Selector{Digest: subject}, p.viewer)
+	there := err == nil
+	switch {
+	case err != nil && !errors.Is(err, repo.ErrNotFound):
 		return err
+	case (!there || !p.viewer.Visible(&placed.Placement)) && push != nil:
+		return push
+	case !there:
+		return p.checkWaiting(ctx, tx, subject)
 	}
+	p.beside = true
 	referrers, err := tx.ReferrersOf(ctx, subject)
 	if err != nil {
 		return err
@@ -262,6 +272,19 @@ func (p *putting) checkSubject(ctx context.Context, tx Tx) error {
 		return fmt.Errorf("%w: %s has %d referrers already, at most %d", ErrRefused, subject, len(referrers), p.flow.Limits.Referrers)
 	}
 	return nil
+}
+
+// checkWaiting bounds what waits in the repository for a subject to come.
+func (p *putting) checkWaiting(ctx context.Context, tx Tx, subject oci.Digest) error {
+	limit := p.flow.Limits.Referrers
+	waiting, err := tx.Referrers(ctx, p.act.Repository(), subject, "", repo.Viewer{Quarantine: true}, repo.Page{Limit: limit})
+	if errors.Is(err, repo.ErrNotFound) {
+		return nil
+	}
+	if err == nil && len(waiting) >= limit {
+		err = fmt.Errorf("%w: %d referrers wait for %s already, at most %d", ErrRefused, len(waiting), subject, limit)
+	}
+	return err
 }
 
 // subject is what the evidence is about: the OCI subject, or the digest in the
@@ -294,7 +317,7 @@ func evidenceTag(tag string) (oci.Digest, bool) {
 // place puts the manifest into its repository, evidence also wherever its
 // subject stands, and what already speaks about it beside it.
 func (p *putting) place(ctx context.Context, tx Tx) error {
-	p.state = repo.Held
+	p.state, p.arrived, p.joined = repo.Held, false, false
 	switch {
 	case p.zone.Sandbox:
 		p.state = repo.Admitted
@@ -304,30 +327,40 @@ func (p *putting) place(ctx context.Context, tx Tx) error {
 	if err := p.placeIn(ctx, tx, p.act.Repository(), p.m.Digest, p.kind, p.state); err != nil {
 		return err
 	}
-	if p.kind == oci.KindEvidence {
-		return p.spread(ctx, tx)
-	}
-	if p.zone.Sandbox {
+	switch {
+	case p.zone.Sandbox || p.kind == oci.KindEvidence && (p.m.Subject == nil || !p.beside):
 		return nil
+	case p.kind == oci.KindEvidence:
+		return p.spread(ctx, tx, p.m.Subject.Digest, p.m.Digest)
 	}
+	return p.join(ctx, tx)
+}
+
+// join attaches what speaks about the manifest beside it. What came to this
+// repository before its subject counts from now on, and so everywhere.
+func (p *putting) join(ctx context.Context, tx Tx) error {
 	referrers, err := tx.ReferrersOf(ctx, p.m.Digest)
 	if err != nil {
 		return err
 	}
 	for _, d := range referrers {
-		if err := p.placeIn(ctx, tx, p.act.Repository(), d, oci.KindEvidence, repo.Attached); err != nil {
+		_, err := tx.Lookup(ctx, p.act.Repository(), repo.Selector{Digest: d}, p.viewer)
+		switch {
+		case errors.Is(err, repo.ErrNotFound):
+			err = p.placeIn(ctx, tx, p.act.Repository(), d, oci.KindEvidence, repo.Attached)
+		case err == nil && p.arrived:
+			p.joined = true
+			err = p.spread(ctx, tx, p.m.Digest, d)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// spread attaches the evidence in every gated repository its subject stands in.
-func (p *putting) spread(ctx context.Context, tx Tx) error {
-	subject, ok := p.subject()
-	if !ok || p.m.Subject == nil || p.zone.Sandbox {
-		return nil
-	}
+// spread attaches evidence in every gated repository its subject stands in.
+func (p *putting) spread(ctx context.Context, tx Tx, subject, evidence oci.Digest) error {
 	placements, err := tx.Placements(ctx, subject)
 	if err != nil {
 		return err
@@ -337,7 +370,7 @@ func (p *putting) spread(ctx context.Context, tx Tx) error {
 		if err != nil || zone.Sandbox || at.Repository == p.act.Repository() {
 			continue // a repository whose zone is no longer configured is out of reach
 		}
-		if err := p.placeIn(ctx, tx, at.Repository, p.m.Digest, oci.KindEvidence, repo.Attached); err != nil {
+		if err := p.placeIn(ctx, tx, at.Repository, evidence, oci.KindEvidence, repo.Attached); err != nil {
 			return err
 		}
 	}
@@ -354,6 +387,7 @@ func (p *putting) placeIn(ctx context.Context, tx Tx, r oci.Repository, d oci.Di
 		if state == repo.Admitted {
 			at.AdmittedAt = now
 		}
+		p.arrived = p.arrived || d == p.m.Digest && r == p.act.Repository()
 		return tx.Place(ctx, &at)
 	}
 	if err != nil {
@@ -423,15 +457,17 @@ func (p *putting) checkEvidenceTag(ctx context.Context, tx Tx, tag string) error
 func (p *putting) enqueue(ctx context.Context, tx Tx) error {
 	now := p.flow.Clock()
 	keys := map[string]bool{}
+	subject, about := p.m.Digest, p.joined
 	switch {
 	case p.zone.Sandbox:
+		return nil
 	case p.kind != oci.KindEvidence:
 		keys[JudgeKey(p.act.Repository(), p.m.Digest)] = true
 	default:
-		subject, ok := p.subject()
-		if !ok {
-			break
-		}
+		subject, about = p.subject()
+		about = about && p.beside
+	}
+	if about {
 		placements, err := tx.Placements(ctx, subject)
 		if err != nil {
 			return err

@@ -424,7 +424,8 @@ func (x *tx) Parents(ctx context.Context, r oci.Repository, d oci.Digest) ([]rep
 func (x *tx) ReferrersOf(ctx context.Context, d oci.Digest) ([]oci.Digest, error) {
 	var out []oci.Digest
 	for _, p := range x.placed(func(k placeKey) bool { return x.s.manifests[k.d].Subject == d }) {
-		if p.State == repo.Attached && !slices.Contains(out, p.Digest) {
+		beside := x.placed(func(k placeKey) bool { return k.r == p.Repository && k.d == d })
+		if p.State == repo.Attached && len(beside) > 0 && !slices.Contains(out, p.Digest) {
 			out = append(out, p.Digest)
 		}
 	}

@@ -280,3 +280,46 @@ func (w *world) tagged(repository, tag string, d oci.Digest) {
 		}
 	}
 }
+
+// TestEvidenceOfStrangers: who cannot see a subject says nothing about it
+// where others look.
+func TestEvidenceOfStrangers(t *testing.T) {
+	w := newWorld(t)
+	w.advise("GO-TEST-1", "example.com/other", "1.0.0", low)
+	ann, mallory := w.enrol("ann", "developer=dev/app"), w.enrol("mallory", "developer=dev/mine")
+	layer := layerOf(t, map[string][]byte{"a": []byte("one")})
+	subject := w.pushImage(ann, "dev/app", "1", layer)
+	w.settled("dev/app", subject.Digest, repo.Admitted)
+	about := func(who api.Enrolled, repository, text string) oci.Descriptor {
+		m := imageOf(w.pushAs(who, repository, oci.MediaTypeEmpty, []byte("{}")), w.pushAs(who, repository, "text/plain", []byte(text)))
+		m["subject"], m["artifactType"] = subject, "application/vnd.test.note"
+		return w.pushManifest(who, repository, "", m)
+	}
+	listed := func(d oci.Descriptor) bool {
+		res, body := w.request(ann, http.MethodGet, "/v2/dev/app/referrers/"+subject.Digest.String(), nil)
+		w.want(http.StatusOK, res, body)
+		return strings.Contains(string(body), d.Digest.String())
+	}
+	forged := about(mallory, "dev/mine", "forged")
+	if listed(forged) {
+		t.Error("evidence of a stranger is listed beside the image")
+	}
+	if status, _ := w.pull(ann, "dev/app", forged.Digest.String()); status == http.StatusOK {
+		t.Error("content of a stranger can be pulled from beside the image")
+	}
+	p := w.promote(w.admin, "dev/app:1", "staging", http.StatusOK)
+	if len(p.Closure) != 1 {
+		t.Errorf("the promotion took along %v", p.Closure)
+	}
+	if own := about(ann, "dev/app", "own"); !listed(own) {
+		t.Error("evidence of who sees the image is not listed")
+	}
+	// Who brings the image itself can see it, and then says what it wants.
+	if again := w.pushImage(mallory, "dev/mine", "1", layer); again.Digest != subject.Digest {
+		t.Fatal("the same image has another digest")
+	}
+	if !listed(forged) {
+		t.Error("evidence of who has shown the image is not listed")
+	}
+	w.clean()
+}

@@ -161,6 +161,7 @@ func testGraph(f *fixture) {
 	f.put(dev, sbom, repo.Attached, "bob")
 	f.put(staging, sbom, repo.Attached, "bob")
 	f.put(dev, signature, repo.Removed, "bob")
+	f.put(foreignRepo, evidence("strange", one.Digest), repo.Attached, "bob") // where the subject is not
 	f.update(func(ctx context.Context, tx Tx) error {
 		for _, tag := range []string{"b", "a"} {
 			if _, err := tx.SetTag(ctx, staging, tag, one.Digest); err != nil {

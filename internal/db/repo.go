@@ -187,6 +187,7 @@ func (tx *Tx) Referrers(ctx context.Context, r oci.Repository, subject oci.Diges
 	cond, args := visible(v)
 	args = append([]any{subject.String(), page.After, artifactType, artifactType, r.String()}, args...)
 	var found []oci.Descriptor
+	left := oci.MaxManifest
 	err := tx.each(ctx, `SELECT p.digest, m.media_type, m.artifact_type, m.packed, LENGTH(m.raw)
 		FROM manifest m CROSS JOIN repository r CROSS JOIN placement p
 		WHERE m.subject = ? AND m.subject <> '' AND p.digest > ? AND (m.artifact_type = ? OR CAST(? AS text) = '')
@@ -194,8 +195,17 @@ func (tx *Tx) Referrers(ctx context.Context, r oci.Repository, subject oci.Diges
 		ORDER BY p.digest LIMIT ?`, append(args, limit(page.Limit)), func(rows *sql.Rows) error {
 		d, err := scanReferrer(rows)
 		found = append(found, d)
+		for k, v := range d.Annotations {
+			left -= len(k) + len(v)
+		}
+		if err == nil && left < 0 && len(found) > 1 {
+			return errEnough
+		}
 		return err
 	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
 	if err == nil && len(found) > 0 {
 		var hidden bool
 		if hidden, err = tx.concealed(ctx, r, subject, v); hidden {
@@ -207,6 +217,9 @@ func (tx *Tx) Referrers(ctx context.Context, r oci.Repository, subject oci.Diges
 	}
 	return found, nil
 }
+
+// errEnough ends a listing.
+var errEnough = errors.New("enough")
 
 func scanReferrer(rows *sql.Rows) (oci.Descriptor, error) {
 	var digest string

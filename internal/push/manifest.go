@@ -281,10 +281,19 @@ func (p *putting) checkWaiting(ctx context.Context, tx Tx, subject oci.Digest) e
 	if errors.Is(err, repo.ErrNotFound) {
 		return nil
 	}
-	if err == nil && len(waiting) >= limit {
-		err = fmt.Errorf("%w: %d referrers wait for %s already, at most %d", ErrRefused, len(waiting), subject, limit)
+	if err != nil {
+		return err
 	}
-	return err
+	size := 0
+	for i := range waiting {
+		for k, v := range waiting[i].Annotations {
+			size += len(k) + len(v)
+		}
+	}
+	if len(waiting) >= limit || size > oci.MaxManifest { // by then the page may have ended
+		return fmt.Errorf("%w: %d referrers wait for %s already, at most %d with %d bytes of annotations", ErrRefused, len(waiting), subject, limit, oci.MaxManifest)
+	}
+	return nil
 }
 
 // subject is what the evidence is about: the OCI subject, or the digest in the

@@ -145,7 +145,9 @@ type Reader interface {
 	// that its principal has pending.
 	Tags(ctx context.Context, r oci.Repository, v Viewer, p Page) ([]string, error)
 	// Referrers lists evidence and other referrers of subject that v can see in
-	// r, of the given artifact type ("" for all), by digest in byte order.
+	// r, of the given artifact type ("" for all), by digest in byte order. A page
+	// ends early, though not before its second entry, with the one whose
+	// annotations bring those of all above oci.MaxManifest bytes.
 	Referrers(ctx context.Context, r oci.Repository, subject oci.Digest, artifactType string, v Viewer, p Page) ([]oci.Descriptor, error)
 	// BlobAccess says how blob d stands in r for v.
 	BlobAccess(ctx context.Context, r oci.Repository, d oci.Digest, v Viewer) (*BlobAccess, error)

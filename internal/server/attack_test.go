@@ -323,3 +323,35 @@ func TestEvidenceOfStrangers(t *testing.T) {
 	}
 	w.clean()
 }
+
+// TestReferrersWithLargeAnnotations: a page of referrers is bounded in bytes,
+// and the pages together have all of them.
+func TestReferrersWithLargeAnnotations(t *testing.T) {
+	w := newWorld(t)
+	dev := w.enrol("ann", "developer")
+	subject := w.pushImage(dev, "dev/app", "1", layerOf(t, map[string][]byte{"a": []byte("one")}))
+	m := imageOf(w.pushAs(dev, "dev/app", oci.MediaTypeEmpty, []byte("{}")))
+	m["subject"], m["artifactType"] = subject, "application/vnd.test.note"
+	const all = 8
+	for i := range all {
+		m["annotations"] = map[string]string{"i": fmt.Sprint(i), "text": strings.Repeat("x", 3<<20)}
+		w.pushManifest(dev, "dev/app", "", m)
+	}
+	r := oci.MustRepository("dev/app")
+	page, err := w.db.Referrers(w.Context(), r, subject.Digest, "", repo.Viewer{Quarantine: true}, repo.Page{Limit: 10_000})
+	if err != nil || len(page) != 2 {
+		t.Errorf("one page has %d referrers, %v", len(page), err)
+	}
+	seen := 0
+	for path := "/v2/dev/app/referrers/" + subject.Digest.String(); path != ""; {
+		res, body := w.request(dev, http.MethodGet, path, nil)
+		w.want(http.StatusOK, res, body)
+		seen += len(decode[struct {
+			Manifests []oci.Descriptor `json:"manifests"`
+		}](w, body).Manifests)
+		path, _, _ = strings.Cut(strings.TrimPrefix(res.Header.Get("Link"), "<"), ">")
+	}
+	if seen != all {
+		t.Errorf("the pages have %d of %d referrers", seen, all)
+	}
+}

@@ -184,9 +184,10 @@ func manifestGrowth(ctx context.Context, b *bench) (reading, error) {
 	}
 	var costs []float64
 	var words []string
-	for n, size := 0, 0; len(costs) < len(sizes); {
+	for n := 0; len(costs) < len(sizes); {
+		size := sizes[len(costs)]
 		var m content
-		for size = sizes[len(costs)]; n < size; n++ {
+		for ; n < size; n++ {
 			if m, err = manifestOf(img.blobs, map[string]string{"n": fmt.Sprint(n)}); err != nil {
 				return reading{}, err
 			}

@@ -154,6 +154,9 @@ func (p *putting) stored() *repo.Manifest {
 	return s
 }
 
+// maxMissing bounds the digests that an error names.
+const maxMissing = 20
+
 // checkContent makes sure that all content is here and the caller's to use.
 // Children of an index may be absent (a sparse index), and so may layers that
 // are kept elsewhere by their media type.
@@ -177,6 +180,9 @@ func (p *putting) checkContent(ctx context.Context, tx Tx) error {
 		case access.Size != d.Size:
 			return fmt.Errorf("descriptor of %s says %d bytes, the content has %d: %w", d.Digest, d.Size, access.Size, ErrSizeMismatch)
 		}
+	}
+	if more := len(missing) - maxMissing; more > 0 {
+		missing = append(missing[:maxMissing], fmt.Sprintf("and %d more", more))
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf("%s: %w; upload or mount it first", strings.Join(missing, ", "), ErrBlobUnknown)

@@ -355,3 +355,19 @@ func TestReferrersWithLargeAnnotations(t *testing.T) {
 		t.Errorf("the pages have %d of %d referrers", seen, all)
 	}
 }
+
+// TestManyLayers: the answer to a manifest of very many layers that are not
+// there names some of them.
+func TestManyLayers(t *testing.T) {
+	w := newWorld(t)
+	dev := w.enrol("ann", "developer")
+	layers := make([]oci.Descriptor, oci.MaxDescriptors)
+	for i := range layers {
+		layers[i] = oci.Descriptor{MediaType: "application/vnd.oci.image.layer.v1.tar", Digest: oci.FromBytes(fmt.Append(nil, i)), Size: 1}
+	}
+	_, res, body := w.putManifest(dev, "dev/app", "1", imageOf(w.pushAs(dev, "dev/app", oci.MediaTypeConfig, []byte("{}")), layers...))
+	w.want(http.StatusNotFound, res, body)
+	if len(body) > 4<<10 || !strings.Contains(string(body), layers[0].Digest.String()) {
+		t.Errorf("the answer has %d bytes: %.500s", len(body), body)
+	}
+}

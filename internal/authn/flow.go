@@ -15,6 +15,9 @@ import (
 // maxForm bounds the body of a token request, in bytes.
 const maxForm = 64 << 10
 
+// formTime is how long a client may take to send it: anybody may ask.
+const formTime = 30 * time.Second
+
 // granted is the answer of the token endpoint: Docker's token and OAuth 2's
 // are one document.
 type granted struct {
@@ -78,7 +81,12 @@ func (a *Accounts) tokenRequest(w http.ResponseWriter, r *http.Request) (in toke
 		return in, in.basic(r)
 	case http.MethodPost:
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-		if err := r.ParseForm(); err != nil {
+		// A connection that knows no deadlines is bounded by the server alone.
+		control := http.NewResponseController(w)
+		_ = control.SetReadDeadline(time.Now().Add(formTime)) //nolint:forbidigo // a deadline is a moment of this machine, whatever clock there is
+		err := r.ParseForm()
+		_ = control.SetReadDeadline(time.Time{})
+		if err != nil {
 			return in, &formError{http.StatusBadRequest, "invalid_request", "the form cannot be read"}
 		}
 		return in, in.form(r, r.PostForm)

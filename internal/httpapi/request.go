@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/bonded-dev/bonded/internal/oci"
 )
@@ -17,13 +18,23 @@ import (
 // maxBody bounds the body of a request, in bytes.
 const maxBody = 1 << 20
 
+// bodyTime is how long a client may take to send a body: it may be anybody's,
+// as that of enrolling.
+const bodyTime = time.Minute
+
 // decode reads the body into v: one JSON value of at most maxBody bytes, with
 // no key that v does not have.
 func (c *call) decode(v any) error {
 	if t, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return errMedia
 	}
+	// A connection that knows no deadlines is bounded by the server alone. The
+	// deadline goes with the body: net/http takes a later one for a client that
+	// went away.
+	control := http.NewResponseController(c.w)
+	_ = control.SetReadDeadline(c.o.Clock().Add(bodyTime))
 	raw, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+	_ = control.SetReadDeadline(time.Time{})
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):

@@ -5,7 +5,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -369,5 +372,25 @@ func TestManyLayers(t *testing.T) {
 	w.want(http.StatusNotFound, res, body)
 	if len(body) > 4<<10 || !strings.Contains(string(body), layers[0].Digest.String()) {
 		t.Errorf("the answer has %d bytes: %.500s", len(body), body)
+	}
+}
+
+// TestBodyThatNeverComes: who announces a body and sends none does not keep
+// its connection, whoever it is.
+func TestBodyThatNeverComes(t *testing.T) {
+	answered := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })
+	s := httptest.NewServer(limitBody(answered, 10*time.Millisecond))
+	defer s.Close()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(conn, "POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+	if _, err := io.Copy(io.Discard, conn); err != nil {
+		t.Errorf("the connection stays: %v", err)
 	}
 }

@@ -24,14 +24,28 @@ import (
 const (
 	headerTimeout = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
-	maxHeader     = 64 << 10 // bytes
+	bodyTimeout   = time.Minute // until the handler asks for the body, or has answered without
+	maxHeader     = 64 << 10    // bytes
 )
+
+// limitBody gives a body a deadline for whom nobody reads it: net/http waits
+// for the rest of a small one before it takes the next request. Handlers that
+// read set their own and take it away at the end.
+func limitBody(next http.Handler, timeout time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != nil && r.Body != http.NoBody {
+			// A connection that knows no deadlines is not one of ours.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeout)) //nolint:forbidigo // a deadline is a moment of this machine
+		}
+		next.ServeHTTP(w, r)
+	})
+}
 
 // newHTTP returns a server for a handler. HTTP/2 is left out: it buys registry
 // clients nothing and costs the copy of every byte.
 func newHTTP(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler:           h,
+		Handler:           limitBody(h, bodyTimeout),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,

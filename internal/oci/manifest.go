@@ -109,6 +109,10 @@ func mediaTypeOf(doc *document, declared string) (string, error) {
 		mt = doc.MediaType
 	case doc.MediaType != "" && doc.MediaType != declared:
 		return "", fmt.Errorf("Content-Type is %s but mediaType says %s", Quote(declared), Quote(doc.MediaType))
+	case doc.MediaType == "" && (declared == MediaTypeDockerManifest || declared == MediaTypeDockerList):
+		// Docker's formats require the field. Without it the same bytes could be
+		// two things, and whoever sends them first would say which.
+		return "", fmt.Errorf("Content-Type is %s, and the document has no mediaType", Quote(declared))
 	}
 	if mt == "" && doc.Manifests != nil {
 		mt = MediaTypeIndex

@@ -64,6 +64,7 @@ func TestParseManifestRefuses(t *testing.T) {
 		{"duplicate deep down", doc(MediaTypeConfig, `"annotations":{"a":"1","a":"2"},`), "", ErrManifestInvalid, "duplicate key"},
 		{"another case", strings.Replace(doc(MediaTypeConfig, ""), `"layers"`, `"Layers"`, 1), "", ErrManifestInvalid, "in case only"},
 		{"another case beyond ASCII", doc(MediaTypeConfig, "\"layer\u017f\":[],"), "", ErrManifestInvalid, "in case only"},
+		{"Docker's by its header alone", doc(MediaTypeConfig, ""), MediaTypeDockerManifest, ErrManifestInvalid, "no mediaType"},
 		{"two documents", doc(MediaTypeConfig, "") + "{}", "", ErrManifestInvalid, "data after"},
 		{"image and index at once", doc(MediaTypeConfig, `"manifests":[],`), MediaTypeManifest, ErrManifestInvalid, "two things"},
 		{"index and image at once", doc(MediaTypeConfig, `"manifests":[],`), MediaTypeIndex, ErrManifestInvalid, "two things"},

@@ -136,7 +136,7 @@ func (f *Following) run(ctx context.Context, closed func()) {
 	if err == nil {
 		err = f.analyst.store(ctx, d, &result)
 	}
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if err != nil && ctx.Err() == nil {
 		f.analyst.o.Log.WarnContext(ctx, "analysing a layer while it arrived; it will be analysed again when it is needed", "digest", d, "error", err)
 	}
 }
@@ -164,6 +164,17 @@ func (f *Following) Finish(size int64, d oci.Digest) {
 	f.digest = d
 	f.follower.Finish(size)
 	close(f.ended)
+	a.wg.Go(func() { f.endIfKnown(d) })
+}
+
+// endIfKnown ends the analysis of a blob that came again: its facts are there,
+// whatever is still to be read of it.
+func (f *Following) endIfKnown(d oci.Digest) {
+	a := f.analyst
+	_, err := view(a.ctx, a.o.DB, func(tx Tx) ([]byte, error) { return tx.LayerFacts(a.ctx, d, a.Set()) })
+	if err == nil {
+		f.cancel() // run stores nothing any more
+	}
 }
 
 // Abort ends the analysis without facts.

@@ -9,6 +9,19 @@
 // Usage:
 //
 //	bench [-bars REGEXP] [-out FILE]
+//
+// What it measures with comes from the environment; all of it is optional, and
+// bars that need what is not there are not seen:
+//
+//	BONDED_TEST_BINARY    the server (default: bin/bonded)
+//	BONDED_TEST_OSV       a folder with advisories in the layout of osv.dev
+//	BONDED_PEER_REGISTRY  distribution's registry
+//	BONDED_PEER_ZOT       zot
+//	BONDED_PEER_TRIVY     trivy
+//	BONDED_PEER_TRIVY_DB  a folder with trivy's database; without it trivy matches nothing
+//
+// The Debian image is made once, of packages that apt-get downloads, and kept in
+// the user's cache folder (about 420 MB).
 package main
 
 import (

@@ -120,7 +120,11 @@ func answerTo(err error) answer {
 	}
 	for _, r := range table {
 		if errors.Is(err, r.is) {
-			a := answer{fault: fault{r.status, r.code, oneLine(err.Error()), r.next}}
+			text := oneLine(err.Error())
+			if r.status >= http.StatusInternalServerError {
+				text = r.is.Error() // the chain names files and hosts of the server; it is logged
+			}
+			a := answer{fault: fault{r.status, r.code, text, r.next}}
 			if r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable {
 				a.retry = time.Second
 			}

@@ -91,6 +91,14 @@ func NewImage(layers ...[]byte) Image {
 	return Image{Descriptor: describe(oci.MediaTypeManifest, manifest), Manifest: manifest, Config: config, Layers: layers}
 }
 
+// NewManifest makes the manifest of an image whose config was changed.
+func NewManifest(i Image) Image {
+	old := NewImage(i.Layers...)
+	changed := describe(oci.MediaTypeConfig, i.Config)
+	raw := bytes.Replace(old.Manifest, mustJSON(describe(oci.MediaTypeConfig, old.Config)), mustJSON(changed), 1)
+	return Image{Descriptor: describe(oci.MediaTypeManifest, raw), Manifest: raw, Config: i.Config, Layers: i.Layers}
+}
+
 // Blobs are the layers and the config.
 func (i Image) Blobs() [][]byte { return append(slices.Clone(i.Layers), i.Config) }
 

@@ -2,6 +2,7 @@ package drive
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -66,6 +67,8 @@ type Options struct {
 	// Data is a folder that another server left; nobody is enrolled then, see As.
 	// Optional.
 	Data string
+	// Folder is where the new data folder is made. Optional: a folder of the test.
+	Folder string
 }
 
 // Start starts a server on a new folder and has the administrator enrol. The server is stopped when the test ends.
@@ -79,7 +82,7 @@ func Start(tb testing.TB, o Options) *Server {
 	file := filepath.Join(dir, "bonded.yaml")
 	s.data = o.Data
 	if s.data == "" {
-		s.data = filepath.Join(dir, "data")
+		s.data = filepath.Join(cmp.Or(o.Folder, dir), "data")
 	}
 	text := fmt.Sprintf("data: %s\nlisten: 127.0.0.1:0\n%s", s.data, o.Config)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

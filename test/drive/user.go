@@ -60,6 +60,9 @@ func (s *Server) As(name, secret string) *User {
 	return s.user(api.Enrolled{Name: name, Secret: secret})
 }
 
+// URL is the root of the user's server.
+func (u *User) URL() string { return u.server.URL() }
+
 // Answer is a response with its body read.
 type Answer struct {
 	Status int

@@ -49,11 +49,18 @@ func (p *player) path(dir, arg string) (string, error) {
 	}
 	name := string(b)
 	if !filepath.IsAbs(name) {
-		at, err := number(dir)
-		if err != nil || p.files[at] == nil {
+		var at *opened
+		if dir != cwd {
+			n, err := number(dir)
+			if err != nil {
+				return "", err
+			}
+			at = p.files[n]
+		}
+		if at == nil {
 			return "", nil // relative to what is not ours
 		}
-		name = filepath.Join(p.files[at].name, name)
+		name = filepath.Join(at.name, name)
 	}
 	name = filepath.Clean(name)
 	if name != p.root && !strings.HasPrefix(name, p.root+"/") {

@@ -129,8 +129,9 @@ func number(s string) (int64, error) { return strconv.ParseInt(s, 0, 64) }
 
 // bytesOf reads a string argument, all of it in hexadecimal.
 func bytesOf(s string) ([]byte, error) {
-	text, ok := strings.CutPrefix(s, `"`)
-	if text, ok = strings.CutSuffix(text, `"`); !ok {
+	text, begins := strings.CutPrefix(s, `"`)
+	text, ends := strings.CutSuffix(text, `"`)
+	if !begins || !ends {
 		return nil, fmt.Errorf("no whole string: %.100q", s)
 	}
 	out := make([]byte, 0, len(text)/4)

@@ -53,7 +53,7 @@ type ruleText struct {
 	Denied string `yaml:"denied,omitempty" jsonschema:"maxLength=300"`
 	// What people read when the rule cannot tell, before the facts.
 	Unclear string `yaml:"unclear,omitempty" jsonschema:"maxLength=300"`
-	// What would change a no. With forbid, {id} {severity} {package} {version} {fixed} and {where} stand for the worst fact's; a remedy with one that is empty is left out.
+	// What would change a no. With forbid, {id} {severity} {package} {version} {fixed} and {where} stand for the worst fact's, {fixed} for the latest fix that any fact about the same package names; a remedy with one that is empty is left out.
 	Remedy scalar `yaml:"remedy,omitempty" jsonschema:"maxLength=300"`
 	// How soon to ask again, where an expression looks at the time in a way whose next change cannot be computed: "24h".
 	Recheck duration `yaml:"recheck,omitempty"`

@@ -45,6 +45,9 @@ type Options struct {
 	// Clock and Rand are those of the process. Optional: time.Now, crypto/rand.
 	Clock func() time.Time
 	Rand  io.Reader
+	// Database changes how the database is opened: tests break statements with
+	// it. Optional.
+	Database func(*db.Options)
 }
 
 // Server is a running server. Its stores are open once New has returned;
@@ -98,7 +101,12 @@ func New(ctx context.Context, o Options) (_ *Server, err error) {
 	if err := os.MkdirAll(string(o.Config.Data), 0o700); err != nil {
 		return nil, fmt.Errorf("making the data folder: %w", err)
 	}
-	for _, step := range []func(context.Context) error{s.openStores, s.wireFlows, s.wireFaces} {
+	database := db.Options{Logger: s.log, Clock: s.clock, Registerer: s.metrics}
+	if o.Database != nil {
+		o.Database(&database)
+	}
+	openStores := func(ctx context.Context) error { return s.openStores(ctx, database) }
+	for _, step := range []func(context.Context) error{openStores, s.wireFlows, s.wireFaces} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -106,7 +114,7 @@ func New(ctx context.Context, o Options) (_ *Server, err error) {
 	return s, nil
 }
 
-func (s *Server) openStores(ctx context.Context) (err error) {
+func (s *Server) openStores(ctx context.Context, database db.Options) (err error) {
 	c := s.config
 	if s.zones, err = zonesOf(c, s.dev); err != nil {
 		return err
@@ -114,7 +122,7 @@ func (s *Server) openStores(ctx context.Context) (err error) {
 	if s.gates, err = gatesOf(c); err != nil {
 		return err
 	}
-	if s.db, err = openDB(ctx, c, s.log, s.clock, s.metrics); err != nil {
+	if s.db, err = openDB(ctx, c, database); err != nil {
 		return err
 	}
 	if s.content, err = openContent(ctx, c, s.log); err != nil {

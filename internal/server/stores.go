@@ -7,9 +7,6 @@ import (
 	"log/slog"
 	"net/url"
 	"path/filepath"
-	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/bonded-dev/bonded/internal/blob"
 	"github.com/bonded-dev/bonded/internal/blob/disk"
@@ -28,9 +25,8 @@ func readSecret(field string, path config.Path) (string, error) {
 	return secret, nil
 }
 
-// openDB opens the database that the configuration names.
-func openDB(ctx context.Context, c *config.Config, log *slog.Logger, clock func() time.Time, metrics prometheus.Registerer) (*db.DB, error) {
-	o := db.Options{Logger: log, Clock: clock, Registerer: metrics}
+// openDB opens the database that the configuration names; o says the rest.
+func openDB(ctx context.Context, c *config.Config, o db.Options) (*db.DB, error) {
 	switch {
 	case c.Database.Postgres != nil:
 		var err error

@@ -34,11 +34,17 @@ type world struct {
 	admin api.Enrolled
 	feed  string // folder of its advisories
 	stop  func()
+	// change makes the options what they are to be.
+	change func(*Options)
 }
 
 // newWorld starts a development server in a fresh folder.
-func newWorld(t *testing.T) *world {
-	w := &world{T: t, dir: t.TempDir(), feed: t.TempDir()}
+func newWorld(t *testing.T, change ...func(*Options)) *world {
+	w := &world{T: t, dir: t.TempDir(), feed: t.TempDir(), change: func(o *Options) {
+		for _, fn := range change {
+			fn(o)
+		}
+	}}
 	w.start()
 	t.Cleanup(func() { w.stop() })
 	return w
@@ -56,7 +62,9 @@ func (w *world) start() {
 	if err != nil {
 		w.Fatal(err)
 	}
-	if w.Server, err = New(w.Context(), Options{Config: &c, Dev: true, Version: "test", Log: log, Metrics: telemetry.NewRegistry("test"), Tracing: tracing}); err != nil {
+	o := Options{Config: &c, Dev: true, Version: "test", Log: log, Metrics: telemetry.NewRegistry("test"), Tracing: tracing}
+	w.change(&o)
+	if w.Server, err = New(w.Context(), o); err != nil {
 		w.Fatal(err)
 	}
 	started, err := w.Started(w.Context())

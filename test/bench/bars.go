@@ -71,6 +71,20 @@ var bars = []bar{
 		unit:    "MB",
 		measure: peakMemory,
 	},
+	{
+		name:    "kill",
+		what:    "checks that failed after kill -9 during pushes and promotions: fsck, acknowledged pushes, half-visible images",
+		limit:   0,
+		unit:    "failed",
+		measure: broke("TestKill"),
+	},
+	{
+		name:    "power-cut",
+		what:    "the same after the power was cut",
+		limit:   0,
+		unit:    "failed",
+		measure: broke("TestPowerCut"),
+	},
 }
 
 func calibrationRepeats(_ context.Context, b *bench) (reading, error) {

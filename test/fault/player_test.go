@@ -166,6 +166,11 @@ func (p *player) open(dir, arg, flags string, fd int64) error {
 		return fmt.Errorf("opening %s with %s is not played", name, flags)
 	}
 	f, err := p.disk.OpenFile(name, mode, 0o600)
+	if errors.Is(err, fs.ErrNotExist) && !has("O_CREAT") && !has("O_RDWR") && !has("O_WRONLY") {
+		// A reader opened it while another thread renamed or removed it, and the
+		// record has the two in the other order. A reader changes nothing.
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -45,6 +45,9 @@ type Source struct {
 	Name string
 	// Location is an https URL or the path of a folder.
 	Location string
+	// Origin is what is told of where the records come from. Optional: Location
+	// without credentials.
+	Origin string
 	// Ecosystems chooses folders, all when empty. For a folder of loose files
 	// it says which ecosystems the files cover: none when empty, as a handful
 	// of private advisories does not make an ecosystem's packages checked.
@@ -162,6 +165,8 @@ type FeedResult struct {
 	Ignored int
 	// Unchanged says that the source has served nothing new.
 	Unchanged bool
+	// Dropped says that the feed was put out of force as a whole (Loader.Drop).
+	Dropped bool
 	// Err says why the feed was not taken; its last good state is in force.
 	// It matches ErrHeld where that is the reason.
 	Err      error
@@ -204,8 +209,11 @@ func (l *Loader) Load(ctx context.Context, src Source) (Result, error) {
 	return result, nil
 }
 
-// display is the location without credentials.
+// display is the location without credentials, or what is told instead.
 func (s *Source) display() string {
+	if s.Origin != "" {
+		return s.Origin
+	}
 	if i := strings.Index(s.Location, "://"); i >= 0 {
 		rest := s.Location[i+3:]
 		host, _, _ := strings.Cut(rest, "/")

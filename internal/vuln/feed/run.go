@@ -83,10 +83,14 @@ func (r *run) load(ctx context.Context) (Result, error) {
 }
 
 // vanished returns the feeds of this source that were loaded once and are no
-// longer among its folders: what was loaded stays in force, and grows old.
+// longer among its folders: what was loaded stays in force, and grows old. What
+// has nothing in force, as after Loader.Drop, is not missed.
 func (r *run) vanished(folders []string) []string {
 	var names []string
-	for name := range r.states {
+	for name, state := range r.states {
+		if state.Records == 0 {
+			continue
+		}
 		if folder, ok := strings.CutPrefix(name, r.src.Name+"/"); ok && !slices.Contains(folders, folder) {
 			names = append(names, name)
 		}

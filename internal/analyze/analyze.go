@@ -29,7 +29,7 @@ import (
 
 // version is the version of what this package makes of a layer beside what the
 // extractors find. It grows when the same bytes can give other facts.
-const version = "1"
+const version = "2"
 
 // Options configure an Analyzer.
 type Options struct {

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/bonded-dev/bonded/internal/inventory"
+	"github.com/bonded-dev/bonded/internal/layer"
 	"github.com/bonded-dev/bonded/internal/oci"
 )
 
@@ -122,7 +123,7 @@ func TestLayer(t *testing.T) {
 	a := newTestAnalyzer(t, newWords())
 	res := analyse(t, a, zipped.Bytes())
 
-	if want := "analyze/1 layer/1 words/1"; a.Set() != want || res.Layer.ExtractorSet != want {
+	if want := "analyze/" + version + " layer/" + layer.Version + " words/1"; a.Set() != want || res.Layer.ExtractorSet != want {
 		t.Errorf("extractor set %q and %q, want %q", a.Set(), res.Layer.ExtractorSet, want)
 	}
 	content := oci.FromBytes([]byte("beta\nalpha\nalpha\n"))

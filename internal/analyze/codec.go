@@ -18,14 +18,6 @@ func (e *encoder) byte(v byte)      { e.b = append(e.b, v) }
 func (e *encoder) number(v int64)   { e.b = binary.AppendUvarint(e.b, uint64(v)) }
 func (e *encoder) textAt(s *string) { e.text(*s) }
 
-func (e *encoder) bool(v bool) {
-	if v {
-		e.byte(1)
-		return
-	}
-	e.byte(0)
-}
-
 func (e *encoder) text(s string) {
 	e.number(int64(len(s)))
 	e.b = append(e.b, s...)

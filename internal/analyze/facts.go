@@ -22,7 +22,6 @@ const (
 	factsHeader  = len(factsMagic) + 3
 	kindLayer    = 'L'
 	kindSet      = 'S'
-	kindImage    = 'I' // for DigestOf, never stored
 	packedNot    = 0
 	packedSnappy = 1 // https://github.com/google/snappy/blob/main/format_description.txt
 

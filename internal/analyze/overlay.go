@@ -3,7 +3,6 @@ package analyze
 import (
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/bonded-dev/bonded/internal/inventory"
 	"github.com/bonded-dev/bonded/internal/oci"
@@ -34,6 +33,8 @@ const (
 	noSet    = "the packages of this file are not stored"
 	tooDeep  = "more than 512 layers"
 	tooLarge = "more packages in one image than are kept"
+	noConfig = "the configuration cannot be read"
+	notRead  = "it was not analysed"
 )
 
 // Overlay merges the layers of an image into its inventory: for each path the
@@ -51,7 +52,7 @@ func Overlay(in Stack) *inventory.Image {
 	if len(in.Layers) > maxLayers {
 		for _, l := range in.Layers {
 			c := l.Coverage.Add(inventory.CoverageNone, inventory.Gap{Reason: tooDeep})
-			im.Layers = append(im.Layers, inventory.LayerCoverage{Digest: l.Digest, Coverage: c})
+			im.Layers = append(im.Layers, inventory.LayerCoverage{Digest: l.Digest, Uncompared: tooDeep, Coverage: c})
 		}
 		return im
 	}
@@ -68,7 +69,8 @@ func Overlay(in Stack) *inventory.Image {
 // returns its coverage.
 func (s *stack) layer(im *inventory.Image, i int, in Stack) inventory.LayerCoverage {
 	l := &s.layers[i]
-	c := inventory.LayerCoverage{Digest: l.Digest, DiffIDOK: diffIDOK(in.Config, i, len(in.Layers), l.DiffID), Coverage: l.Coverage}
+	c := inventory.LayerCoverage{Digest: l.Digest, Coverage: l.Coverage}
+	c.DiffIDOK, c.Uncompared = compareDiffID(in.Config, i, len(in.Layers), l)
 	if c.Coverage.State == "" {
 		c.Coverage.State = inventory.CoverageNone
 	}
@@ -143,10 +145,18 @@ func sortLocated(all []inventory.Located) {
 	copy(all, sorted)
 }
 
-// diffIDOK compares the computed diff_id of layer i of n with what the
-// configuration says.
-func diffIDOK(c *oci.ImageConfig, i, n int, computed oci.Digest) bool {
-	return c != nil && !computed.IsZero() && len(c.RootFS.DiffIDs) == n && c.RootFS.DiffIDs[i] == computed
+// compareDiffID compares the computed diff_id of l, layer i of n, with what the
+// configuration says. why is not empty when there is nothing to compare.
+func compareDiffID(c *oci.ImageConfig, i, n int, l *inventory.Layer) (ok bool, why string) {
+	switch {
+	case l.DiffID.IsZero() && len(l.Coverage.Gaps) > 0:
+		return false, l.Coverage.Gaps[0].Reason
+	case l.DiffID.IsZero():
+		return false, notRead
+	case c == nil:
+		return false, noConfig
+	}
+	return len(c.RootFS.DiffIDs) == n && c.RootFS.DiffIDs[i] == l.DiffID, ""
 }
 
 // distro returns the distribution that the merged tree says it is.
@@ -177,35 +187,4 @@ func (s *stack) releaseAt(i int, path string) *inventory.Distro {
 		}
 	}
 	return nil
-}
-
-// DigestOf names the content of an inventory: equal digests mean that a
-// decision would see the same. The layout is in docs/format/facts.md.
-func DigestOf(im *inventory.Image) oci.Digest {
-	e := encoder{b: append([]byte(factsMagic), factsVersion, kindImage, packedNot)}
-	e.digest(im.Manifest)
-	e.texts(im.Platform.OS, im.Platform.Architecture, im.Platform.Variant, im.Platform.OSVersion)
-	list(&e, im.Platform.OSFeatures, e.textAt)
-	e.texts(im.Distro.ID, im.Distro.VersionID, im.Distro.Name, im.Distro.Ecosystem)
-	list(&e, im.Packages, e.located)
-	list(&e, im.Layers, e.layerCoverage)
-	if !im.Created.IsZero() {
-		e.text(im.Created.UTC().Format(time.RFC3339Nano))
-	}
-	return oci.FromBytes(e.b)
-}
-
-func (e *encoder) located(p *inventory.Located) {
-	e.pkg(&p.Package)
-	e.texts(p.PURL, p.Path)
-	e.number(int64(p.Layer))
-	e.digest(p.Set)
-	e.bool(p.Owned)
-}
-
-func (e *encoder) layerCoverage(l *inventory.LayerCoverage) {
-	e.digest(l.Digest)
-	e.bool(l.DiffIDOK)
-	e.coverage(&l.Coverage)
-	e.number(int64(l.PackageSum))
 }

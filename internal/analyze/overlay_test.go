@@ -157,16 +157,42 @@ func TestOverlayImage(t *testing.T) {
 	if im.Manifest != s.Manifest || im.Platform.String() != "linux/arm64/v8" || !im.Created.Equal(created) || im.Labels["a"] != "b" {
 		t.Errorf("got %+v", im)
 	}
-	if DigestOf(im) != DigestOf(Overlay(s)) {
-		t.Error("two digests of one image")
+}
+
+// TestDiffIDs: right, wrong, and not known.
+func TestDiffIDs(t *testing.T) {
+	s := stackOf(t, newTestAnalyzer(t, newWords()), []entry{f("a.words", "x")})
+	right := s.Layers[0]
+	over := right
+	over.DiffID = oci.Digest{}
+	over.Coverage = inventory.Coverage{State: inventory.CoveragePartial, Gaps: []inventory.Gap{{Reason: "over"}, {Path: "a", Reason: "b"}}}
+	config := func(ids ...oci.Digest) *oci.ImageConfig {
+		c := &oci.ImageConfig{}
+		c.RootFS.DiffIDs = ids
+		return c
 	}
-	im.Packages[0].Version = "1"
-	if DigestOf(im) == DigestOf(Overlay(s)) {
-		t.Error("one digest of two images")
-	}
-	s.Config.RootFS.DiffIDs = s.Config.RootFS.DiffIDs[:1]
-	if Overlay(s).Layers[0].DiffIDOK {
-		t.Error("a diff_id is right in a configuration with another number of layers")
+	for name, test := range map[string]struct {
+		layer  inventory.Layer
+		config *oci.ImageConfig
+		ok     bool
+		why    string
+	}{
+		"right":             {right, config(right.DiffID), true, ""},
+		"wrong":             {right, config(oci.FromBytes(nil)), false, ""},
+		"not said":          {right, config(), false, ""},
+		"said once more":    {right, config(right.DiffID, right.DiffID), false, ""},
+		"no configuration":  {right, nil, false, noConfig},
+		"over its budget":   {over, config(right.DiffID), false, "over"},
+		"nothing is known":  {inventory.Layer{Digest: right.Digest}, config(right.DiffID), false, notRead},
+		"neither is there":  {over, nil, false, "over"},
+		"over and not said": {over, config(), false, "over"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.Layers, s.Config = []inventory.Layer{test.layer}, test.config
+			if l := Overlay(s).Layers[0]; l.DiffIDOK != test.ok || l.Uncompared != test.why {
+				t.Errorf("got %v, %q", l.DiffIDOK, l.Uncompared)
+			}
+		})
 	}
 }
 
@@ -217,12 +243,6 @@ func BenchmarkOverlay(b *testing.B) {
 			if im := Overlay(s); len(im.Packages) != 705 {
 				b.Fatal(len(im.Packages))
 			}
-		}
-	})
-	b.Run("digest", func(b *testing.B) {
-		im := Overlay(s)
-		for b.Loop() {
-			DigestOf(im)
 		}
 	})
 	b.Run("unmarshal", func(b *testing.B) {

@@ -1,6 +1,9 @@
 package inventory
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // coverageRank orders the states, best first.
 var coverageRank = map[CoverageState]int{CoverageFull: 0, CoveragePartial: 1, CoverageAmbiguous: 2, CoverageNone: 3}
@@ -43,6 +46,17 @@ func (g *Gaps) Add(state CoverageState, gap Gap) {
 		return
 	}
 	g.more++
+}
+
+// AddFirst is Add for the gap that matters most: it stands in front, and is
+// never among those that do not fit.
+func (g *Gaps) AddFirst(state CoverageState, gap Gap) {
+	g.raise(state)
+	if len(g.kept) == MaxGaps-1 {
+		g.kept = g.kept[:MaxGaps-2]
+		g.more++
+	}
+	g.kept = slices.Insert(g.kept, 0, gap)
 }
 
 // Merge adds all that other holds.

@@ -71,7 +71,7 @@ type Link struct {
 // pure function of (Digest, ExtractorSet, Budget).
 type Layer struct {
 	Digest       oci.Digest `json:"digest"`        // of the blob as stored
-	DiffID       oci.Digest `json:"diff_id"`       // of the uncompressed stream; zero when it could not be computed
+	DiffID       oci.Digest `json:"diff_id"`       // of the uncompressed stream; zero when it could not be computed, and then the first gap says why
 	Size         int64      `json:"size"`          // bytes as stored
 	Uncompressed int64      `json:"uncompressed"`  // bytes of the tar stream
 	Entries      int        `json:"entries"`       // tar entries
@@ -135,12 +135,16 @@ type Image struct {
 	Created  time.Time         `json:"created,omitzero"` // as the configuration claims
 }
 
-// LayerCoverage is the coverage of one layer of an image.
+// LayerCoverage is the coverage of one layer of an image. Its diff_id is right
+// (DiffIDOK), could not be compared (Uncompared), or else is wrong.
 type LayerCoverage struct {
-	Digest     oci.Digest `json:"digest"`
-	DiffIDOK   bool       `json:"diff_id_ok"` // the computed diff_id is what the configuration says
-	Coverage   Coverage   `json:"coverage"`
-	PackageSum int        `json:"packages"` // packages this layer brought that are still visible
+	Digest   oci.Digest `json:"digest"`
+	DiffIDOK bool       `json:"diff_id_ok"` // the computed diff_id is what the configuration says
+	// Uncompared says why nobody knows whether the diff_id is right: a Gap's
+	// reason, such as that of the budget that ran out. "" when it was compared.
+	Uncompared string   `json:"diff_id_uncompared,omitempty"`
+	Coverage   Coverage `json:"coverage"`
+	PackageSum int      `json:"packages"` // packages this layer brought that are still visible
 }
 
 // Coverage is the worst of its layers' states, Full for an image without

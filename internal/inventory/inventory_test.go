@@ -91,6 +91,13 @@ func TestGaps(t *testing.T) {
 	if len(c.Gaps) != MaxGaps || c.Gaps[MaxGaps-1].Reason != "and 53 more" || c.State != CoverageAmbiguous {
 		t.Errorf("got %s, %d gaps, the last %+v", c.State, len(c.Gaps), c.Gaps[len(c.Gaps)-1])
 	}
+	many.AddFirst(CoverageAmbiguous, Gap{Reason: "front"})
+	g = Gaps{}
+	g.Merge(&many)
+	c = g.Coverage()
+	if len(c.Gaps) != MaxGaps || c.Gaps[0].Reason != "front" || c.Gaps[MaxGaps-1].Reason != "and 52 more" || c.State != CoverageAmbiguous {
+		t.Errorf("got %s, %+v … %+v", c.State, c.Gaps[0], c.Gaps[MaxGaps-1])
+	}
 	var none Gaps
 	none.Merge(&Gaps{})
 	if none.Coverage().State != CoverageFull {

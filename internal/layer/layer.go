@@ -40,7 +40,7 @@ type Options struct {
 // Summary is what Walk knows in the end.
 type Summary struct {
 	Compression  string     // "gzip", "zstd" or ""
-	DiffID       oci.Digest // SHA-256 over the whole uncompressed stream; zero when that was not read to its end
+	DiffID       oci.Digest // SHA-256 over the whole uncompressed stream; zero when that was not read to its end, and then the first gap says why
 	Size         int64      // bytes taken from the reader: all of them, unless DiffID is zero
 	Uncompressed int64      // bytes of the uncompressed stream
 	Entries      int        // tar entries, extended headers not counted

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+
+	"github.com/bonded-dev/bonded/internal/inventory"
 )
 
 // Entry is one entry of the layer, at the place it has in the tree.
@@ -67,7 +69,7 @@ func (w *walker) run() error {
 		if w.noTar(f) {
 			return ErrNotLayer
 		}
-		f.why.add(&w.sum.Gaps, "")
+		w.sum.Gaps.AddFirst(f.why.state, inventory.Gap{Reason: f.why.text})
 		if f.whole {
 			w.sum.DiffID = w.stream.diffID()
 		}

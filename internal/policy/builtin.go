@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/bonded-dev/bonded/api"
-	"github.com/bonded-dev/bonded/internal/inventory"
 )
 
 // Names of the rules that every gate has and none can switch off.
@@ -37,8 +36,8 @@ func (e *evaluation) kindRefused() api.Reason {
 }
 
 // layersMatch: a layer whose content is not what the configuration says
-// (diff_id) is a deny; one that was not read leaves it open, unless the gate
-// accepts that.
+// (diff_id) is a deny; one that was not read to its end has no diff_id and
+// leaves it open, unless the gate accepts that.
 func (e *evaluation) layersMatch() api.Reason {
 	v := e.view
 	r := api.Reason{Rule: ruleLayers}
@@ -57,34 +56,35 @@ func (e *evaluation) layersMatch() api.Reason {
 		r.Outcome, r.Says = api.CannotTell, "its configuration cannot be read"
 	case len(wrong) > 0:
 		r.Outcome, r.Says = api.Deny, "content is not what the configuration says (diff_id)"
-		if v.coverage() == inventory.CoveragePartial {
-			r.Says = "content is not what the configuration says (diff_id), or was not read to its end"
-		}
 		addFacts(&r, wrong)
 		r = e.structural(r)
 	case len(unread) > 0 && !e.gate.acceptUnread:
 		r.Outcome, r.Says = api.CannotTell, "cannot tell whether every layer is what the configuration says"
 		addFacts(&r, unread)
+		r.Remedy = "push layers that can be read to their end; for one that is larger than the budget, raise analysis in the server's configuration"
 	case len(unread) > 0:
-		r.Outcome, r.Says = api.Allow, fmt.Sprintf("%d of %d layers were not read, which this gate accepts", len(unread), len(v.layers))
+		r.Outcome, r.Says = api.Allow, fmt.Sprintf("%d of %d layers could not be compared with the configuration, which this gate accepts", len(unread), len(v.layers))
 	default:
 		r.Outcome, r.Says = api.Allow, "every layer is what the configuration says"
 	}
 	return r
 }
 
-// mismatches returns the layers that were read and are not what the
-// configuration says, and those that were not read.
+// mismatches returns the layers that are not what the configuration says, and
+// those of which nobody knows.
 func (v *view) mismatches() (wrong, unread []item) {
 	for i := range v.layers {
 		l := &v.layers[i]
-		it := item{fact: clipFact(v.layerFact(l))}
+		f := v.layerFact(l)
 		switch {
 		case l.DiffIDOK:
-		case l.Coverage.State == inventory.CoverageNone || v.Config == nil:
-			unread = append(unread, it)
+		case v.Config == nil:
+			unread = append(unread, item{fact: clipFact(f)})
+		case l.Uncompared != "":
+			f.Text = "no diff_id to compare: " + l.Uncompared
+			unread = append(unread, item{fact: clipFact(f)})
 		default:
-			wrong = append(wrong, it)
+			wrong = append(wrong, item{fact: clipFact(f)})
 		}
 	}
 	return wrong, unread

@@ -63,7 +63,9 @@ func newLayerViews(in *Input) []layerView {
 	}
 	ls := make([]layerView, len(in.Manifest.Layers))
 	for i, d := range in.Manifest.Layers {
-		ls[i] = layerView{i, d, inventory.LayerCoverage{Digest: d.Digest, Coverage: inventory.Coverage{State: inventory.CoverageNone}}}
+		ls[i] = layerView{i, d, inventory.LayerCoverage{
+			Digest: d.Digest, Uncompared: "it was not analysed", Coverage: inventory.Coverage{State: inventory.CoverageNone},
+		}}
 		if in.Image != nil && i < len(in.Image.Layers) && in.Image.Layers[i].Digest == d.Digest {
 			ls[i].LayerCoverage = in.Image.Layers[i]
 		}
@@ -165,7 +167,7 @@ var layerType = typeOver("Layer", "one layer", []memberOf[layerView]{
 	{"mediaType", types.StringType, "as the manifest says", func(l *layerView) ref.Val { return types.String(l.descriptor.MediaType) }},
 	{"size", types.IntType, "bytes as stored", func(l *layerView) ref.Val { return types.Int(l.descriptor.Size) }},
 	{"coverage", types.StringType, "`full`, `partial`, `ambiguous` (another unpacker could read it differently) or `none` (not analysed)", func(l *layerView) ref.Val { return types.String(l.Coverage.State) }},
-	{"diffIdOk", types.BoolType, "its content is what the configuration says; false also for a layer that was not read", func(l *layerView) ref.Val { return types.Bool(l.DiffIDOK) }},
+	{"diffIdOk", types.BoolType, "its content is what the configuration says; false also for a layer that was not read to its end", func(l *layerView) ref.Val { return types.Bool(l.DiffIDOK) }},
 	{"packages", types.IntType, "how many packages it brought that are still visible", func(l *layerView) ref.Val { return types.Int(l.PackageSum) }},
 }...)
 

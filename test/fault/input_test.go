@@ -174,6 +174,7 @@ func TestBadContent(t *testing.T) {
 	server.UpdateFeeds()
 	ann, ops := server.Enrol("ann", "developer"), server.Enrol("ops", "reader")
 	small := drive.MustLayer(map[string][]byte{"a": []byte("small")})
+	noisy := drive.MustGzip(drive.MustLayer(map[string][]byte{"a": noise(1, 1<<20)}))
 	lying := drive.NewImage(small)
 	lying.Config = bytes.Replace(lying.Config, []byte(oci.FromBytes(small).Hex()), []byte(oci.FromBytes([]byte("lie")).Hex()), 1)
 	for _, test := range []struct {
@@ -181,11 +182,12 @@ func TestBadContent(t *testing.T) {
 		image            drive.Image
 		state, says      string
 	}{
-		{"a bomb", "catalog/app", drive.NewImage(bomb(t, 300<<20)), "denied", "more uncompressed data than the budget allows"},
+		{"a bomb", "catalog/app", drive.NewImage(bomb(t, 300<<20)), "held", "no diff_id to compare: more uncompressed data than the budget allows"},
 		{"two members", "dev/app", drive.NewImage(append(drive.MustGzip(small), drive.MustGzip([]byte("more"))...)), "denied", "unambiguous"},
 		{"bytes behind the stream", "dev/app", drive.NewImage(append(drive.MustGzip(small), "more"...)), "denied", "unambiguous"},
 		{"a file twice", "dev/app", drive.NewImage(append(small[:1024:1024], small...)), "denied", "unambiguous"},
 		{"half a stream", "dev/app", drive.NewImage(drive.MustGzip(small)[:40]), "held", "analysed"},
+		{"a stream without its end", "dev/app", drive.NewImage(noisy[:len(noisy)-8]), "held", "no diff_id to compare: the gzip stream is damaged or cut short"},
 		{"another diff ID", "dev/app", drive.NewManifest(lying), "denied", "layers-match-config"},
 		{"a name that goes up", "dev/app", drive.NewImage(drive.MustLayer(map[string][]byte{"../../etc/passwd": []byte("x")})), "denied", "unambiguous"},
 		{"a broken dpkg status", "catalog/app", drive.NewImage(drive.MustLayer(map[string][]byte{

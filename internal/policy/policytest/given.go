@@ -65,7 +65,7 @@ type Distro struct {
 // Layer is one layer; full and as configured unless said.
 type Layer struct {
 	Coverage  string `yaml:"coverage"` // full, partial, ambiguous or none
-	DiffID    string `yaml:"diffId"`   // ok or wrong; wrong for coverage none
+	DiffID    string `yaml:"diffId"`   // ok, wrong or none; none for coverage none
 	MediaType string `yaml:"mediaType"`
 	Size      int64  `yaml:"size"`
 	Gaps      []Gap  `yaml:"gaps"`
@@ -184,8 +184,8 @@ func (g *Given) check() error {
 		if !slices.Contains([]string{"", "full", "partial", "ambiguous", "none"}, l.Coverage) {
 			return fmt.Errorf("coverage of a layer is %q, want full, partial, ambiguous or none", l.Coverage)
 		}
-		if !slices.Contains([]string{"", "ok", "wrong"}, l.DiffID) {
-			return fmt.Errorf("diffId of a layer is %q, want ok or wrong", l.DiffID)
+		if !slices.Contains([]string{"", "ok", "wrong", "none"}, l.DiffID) {
+			return fmt.Errorf("diffId of a layer is %q, want ok, wrong or none", l.DiffID)
 		}
 	}
 	for _, c := range g.Children {
@@ -279,10 +279,16 @@ func (g *Given) image() *inventory.Image {
 	for i, l := range g.Layers {
 		lc := inventory.LayerCoverage{Digest: digestOf(fmt.Sprint("layer ", i))}
 		lc.Coverage.State = inventory.CoverageState(cmp.Or(l.Coverage, string(inventory.CoverageFull)))
-		lc.DiffIDOK = l.DiffID == "ok" || l.DiffID == "" && lc.Coverage.State != inventory.CoverageNone
 		for _, gap := range l.Gaps {
 			lc.Coverage.Gaps = append(lc.Coverage.Gaps, inventory.Gap{Extractor: gap.Extractor, Path: gap.Path, Reason: gap.Reason})
 		}
+		if l.DiffID == "none" || l.DiffID == "" && lc.Coverage.State == inventory.CoverageNone {
+			lc.Uncompared = "it was not read to its end"
+			if len(l.Gaps) > 0 {
+				lc.Uncompared = l.Gaps[0].Reason
+			}
+		}
+		lc.DiffIDOK = l.DiffID != "wrong" && lc.Uncompared == ""
 		im.Layers = append(im.Layers, lc)
 	}
 	for _, p := range g.Packages {

@@ -90,7 +90,7 @@ func TestParseFaults(t *testing.T) {
 		{"gate: a\ncases: [{case: a, given: {admitted: 3}, expect: {outcome: allow}}]", `3 is no span of time`},
 		{"gate: a\ncases: [{case: a, given: {findings: [{id: A, severity: bad}]}, expect: {outcome: allow}}]", `finding A: severity is "bad"`},
 		{"gate: a\ncases: [{case: a, given: {layers: [{coverage: total}]}, expect: {outcome: allow}}]", `coverage of a layer is "total"`},
-		{"gate: a\ncases: [{case: a, given: {layers: [{diffId: fine}]}, expect: {outcome: allow}}]", `diffId of a layer is "fine"`},
+		{"gate: a\ncases: [{case: a, given: {layers: [{diffId: fine}]}, expect: {outcome: allow}}]", `diffId of a layer is "fine", want ok, wrong or none`},
 		{"gate: a\ncases: [{case: a, given: {repository: A}, expect: {outcome: allow}}]", "not a valid repository name"},
 		{"gate: a\ncases: [{case: a, expect: {outcome: yes}}]", `expect.outcome is "yes"`},
 		{"gate: a\ncases: [{case: a, expect: {outcome: allow, rules: {b: no}}}]", `expected outcome of rule b is "no"`},

@@ -7,6 +7,7 @@ import (
 	"context"
 	"debug/buildinfo"
 	"encoding/binary"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,9 @@ import (
 	"runtime/debug"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/bonded-dev/bonded/internal/analyze"
 	"github.com/bonded-dev/bonded/internal/analyze/analyzetest"
@@ -299,6 +303,16 @@ func TestNodeModule(t *testing.T) {
 			{Path: "node_modules/@babel/core/package.json", Content: []byte(`{"name":"@babel/core","version":"7.23.0","license":{"type":"MIT"}}`),
 				Want: []inventory.Package{npm("@babel", "core", "7.23.0", "MIT")}},
 			{Path: "n/node_modules/a/node_modules/b/package.json", Content: []byte(`{"type":"module"}`)},
+			{Path: "usr/share/nodejs/semver/package.json", Content: []byte(`{"name":"semver","version":"7.3.5","license":"ISC"}`),
+				Want: []inventory.Package{npm("", "semver", "7.3.5", "ISC")}},
+			{Path: "usr/share/nodejs/@npmcli/config/package.json", Content: []byte(`{"name":"@npmcli/config","version":"6.1.0","license":"ISC"}`),
+				Want: []inventory.Package{npm("@npmcli", "config", "6.1.0", "ISC")}},
+			{Path: "usr/share/nodejs/npm/node_modules/qs/package.json", Content: []byte(`{"name":"qs","version":"6.11.0"}`),
+				Want: []inventory.Package{npm("", "qs", "6.11.0")}},
+			{Path: "usr/lib/x86_64-linux-gnu/nodejs/iconv/package.json", Content: []byte(`{"name":"iconv","version":"3.0.1","license":"ISC"}`),
+				Want: []inventory.Package{npm("", "iconv", "3.0.1", "ISC")}},
+			{Path: "usr/lib/nodejs/abbrev/package.json", Content: []byte(`{"name":"abbrev","version":"1.1.1"}`),
+				Want: []inventory.Package{npm("", "abbrev", "1.1.1")}},
 		},
 		Damaged: []analyzetest.Case{
 			{Name: "cut", Path: "node_modules/a/package.json", Content: []byte(`{"name":"a","version":`)},
@@ -308,8 +322,37 @@ func TestNodeModule(t *testing.T) {
 		Unwanted: []string{
 			"app/package.json", "node_modules/a/test/package.json", "node_modules/@a/package.json", "node_modules/@a/b/c/package.json",
 			"node_modules/package.json", "my_node_modules/a/package.json", "node_modules//package.json", "package.json",
+			"usr/share/nodejs/package.json", "usr/share/nodejs//package.json", "usr/share/nodejs/npm/lib/package.json", "usr/share/nodejs/@types/package.json",
+			"usr/lib/nodejs/package.json", "usr/lib/x/nodejs/a/package.json", "usr/lib/x86_64-linux-gnu/a/package.json", "opt/usr/share/nodejs/a/package.json",
 		},
 	})
+}
+
+// TestDebianModules: a module that a package of Debian brought is that
+// package's; one that somebody put beside it is not.
+func TestDebianModules(t *testing.T) {
+	blob := analyzetest.Layer(t,
+		analyzetest.Case{Path: "usr/share/nodejs/semver/package.json", Content: []byte(`{"name":"semver","version":"7.3.5"}`)},
+		analyzetest.Case{Path: "usr/lib/x86_64-linux-gnu/nodejs/iconv/package.json", Content: []byte(`{"name":"iconv","version":"3.0.1"}`)},
+		analyzetest.Case{Path: "usr/share/nodejs/mine/package.json", Content: []byte(`{"name":"mine","version":"1.0.0"}`)},
+		analyzetest.Case{Path: "var/lib/dpkg/info/node-semver.list", Content: []byte("/.\n/usr\n/usr/share/nodejs/semver\n/usr/share/nodejs/semver/package.json\n")},
+		analyzetest.Case{Path: "var/lib/dpkg/info/node-iconv:amd64.list", Content: []byte("/usr/lib/x86_64-linux-gnu/nodejs/iconv/package.json\n")},
+	)
+	a := analyze.New(analyze.Options{Extractors: All(), Claimers: Claimers(), Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	res, err := a.Layer(context.Background(), bytes.NewReader(blob))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]bool{}
+	for _, f := range res.Layer.Files {
+		got[f.Path] = f.Owned
+	}
+	want := map[string]bool{
+		"usr/share/nodejs/semver/package.json": true, "usr/lib/x86_64-linux-gnu/nodejs/iconv/package.json": true, "usr/share/nodejs/mine/package.json": false,
+	}
+	if diff := cmp.Diff(want, got); diff != "" || res.Layer.Coverage.State != inventory.CoverageFull {
+		t.Errorf("%s %+v", diff, res.Layer.Coverage)
+	}
 }
 
 func TestNpmLock(t *testing.T) {
@@ -341,7 +384,7 @@ func TestNpmLock(t *testing.T) {
 			{Name: "deep", Path: "package-lock.json", Content: []byte(strings.Repeat(`{"dependencies":{"a":`, 40) + "{}" + strings.Repeat("}}", 40)),
 				Want: []inventory.Package{npm("", "a", "")}}, // as far as it went
 		},
-		Unwanted: []string{"app/node_modules/a/package-lock.json", "node_modules/.package-lock.json", "app/package.json"},
+		Unwanted: []string{"app/node_modules/a/package-lock.json", "node_modules/.package-lock.json", "usr/share/nodejs/a/package-lock.json", "app/package.json"},
 	})
 }
 

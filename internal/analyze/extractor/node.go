@@ -17,29 +17,39 @@ import (
 	"github.com/bonded-dev/bonded/internal/inventory"
 )
 
-// nodeModule reads package.json of what is installed in node_modules. Others
-// (an application's own, tests inside packages) describe nothing installed.
+// nodeModule reads package.json of what is installed: in node_modules, and
+// where packages of Debian put modules. Others (an application's own, tests
+// inside packages) describe nothing installed.
 type nodeModule struct{}
 
 func (nodeModule) Info() analyze.Info {
-	return analyze.Info{Name: "npm", Version: "1", Max: maxManifest}
+	return analyze.Info{Name: "npm", Version: "2", Max: maxManifest}
 }
 
 func (nodeModule) Wants(path string, _ fs.FileMode) bool { return isNodeModule(path) }
 
-// isNodeModule matches node_modules/NAME/package.json and with a scope
-// node_modules/@SCOPE/NAME/package.json.
+// isNodeModule matches FOLDER/NAME/package.json and with a scope
+// FOLDER/@SCOPE/NAME/package.json.
 func isNodeModule(p string) bool {
 	dir, ok := strings.CutSuffix(p, "/package.json")
 	if !ok {
 		return false
 	}
-	name, ok := inModules(dir)
+	name, ok := installed(dir)
 	scope, rest, scoped := strings.Cut(name, "/")
 	if scoped {
 		return ok && scope[:1] == "@" && rest != "" && !strings.Contains(rest, "/")
 	}
 	return ok && name[0] != '@'
+}
+
+// installed returns what comes after the innermost folder of modules of a path.
+func installed(p string) (name string, ok bool) {
+	if name, ok := inModules(p); ok {
+		return name, true
+	}
+	name = inDebian(p)
+	return name, name != "" && name[0] != '/'
 }
 
 // inModules returns what comes after the last node_modules/ of a path.
@@ -51,6 +61,27 @@ func inModules(p string) (name string, ok bool) {
 		return "", false
 	}
 	return p[i+len(modules):], true
+}
+
+// inDebian returns what comes after the folders that Debian's node looks for
+// modules in, for all machines or for one: /usr/share/nodejs, /usr/lib/nodejs,
+// /usr/lib/x86_64-linux-gnu/nodejs. "" when it is none of them.
+func inDebian(p string) (name string) {
+	if name, ok := strings.CutPrefix(p, "usr/share/nodejs/"); ok {
+		return name
+	}
+	rest, ok := strings.CutPrefix(p, "usr/lib/")
+	if !ok {
+		return ""
+	}
+	if machine, below, _ := strings.Cut(rest, "/"); strings.Contains(machine, "-linux-gnu") {
+		rest = below
+	}
+	name, _ = strings.CutPrefix(rest, "nodejs/")
+	if len(name) == len(rest) {
+		return ""
+	}
+	return name
 }
 
 func (nodeModule) Extract(_ context.Context, f *analyze.File) ([]inventory.Package, error) {
@@ -188,11 +219,11 @@ func npmVersion(v string) string {
 	return v
 }
 
-// lockFile wants files of some names outside of node_modules: a lock file that
+// lockFile wants files of some names outside of modules: a lock file that
 // a package brings along says nothing about what is installed.
 func lockFile(names ...string) func(string, fs.FileMode) bool {
 	return func(p string, _ fs.FileMode) bool {
-		_, inside := inModules(p)
+		_, inside := installed(p)
 		return slices.Contains(names, path.Base(p)) && !inside
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -26,6 +27,8 @@ type part struct {
 	builds bool
 	// root says that the part can be used by root alone.
 	root bool
+	// brings are the suites that need the part, beside that of its name. Optional.
+	brings []string
 }
 
 // suiteParts are brought up in this order and stopped in reverse.
@@ -36,7 +39,7 @@ var suiteParts = []part{
 	{name: "clients"},
 	{name: "conformance", builds: true},
 	{name: "strace"},
-	{name: "podman", root: true},
+	{name: "podman", root: true, brings: []string{"buildah", "skopeo"}},
 	{name: "docker", root: true},
 }
 
@@ -105,6 +108,19 @@ func (p *parts) startOne(ctx context.Context, x part, install bool) error {
 		p.env = setenv(p.env, name, value)
 	}
 	return nil
+}
+
+// explain gives skipped tests the reason why their part is absent: they saw no
+// more than that it is.
+func (p *parts) explain(skips []skip, known []part) {
+	for _, x := range known {
+		why, absent := p.absent[x.name]
+		for i := range skips {
+			if s := &skips[i]; absent && (s.part == x.name || slices.Contains(x.brings, s.part)) {
+				s.reason = why
+			}
+		}
+	}
 }
 
 // close stops what was started, last first, and removes the data. It does so

@@ -72,6 +72,24 @@ func TestReportCountsWhatIsMissing(t *testing.T) {
 	}
 }
 
+func TestSkipsSayWhyTheirPartIsAbsent(t *testing.T) {
+	p := &parts{absent: map[string]string{"engine": "needs root"}}
+	skips := []skip{
+		{part: "engine", reason: "ENGINE is not set"},
+		{part: "tool", reason: "ENGINE is not set"},
+		{part: "other", reason: "OTHER is not set"},
+		{reason: "only on Tuesdays"},
+	}
+	p.explain(skips, []part{{name: "engine", brings: []string{"tool"}}, {name: "other"}})
+	var got []string
+	for _, s := range skips {
+		got = append(got, s.reason)
+	}
+	if want := []string{"needs root", "needs root", "OTHER is not set", "only on Tuesdays"}; !slices.Equal(got, want) {
+		t.Errorf("reasons %q, want %q", got, want)
+	}
+}
+
 // script writes an executable shell script.
 func script(t *testing.T, dir, name, text string) {
 	t.Helper()

@@ -50,6 +50,7 @@ func testAll(ctx context.Context, w io.Writer, requireAll bool) error {
 	check("tests", err)
 	fmt.Fprintf(w, "\ntests took %s\n", time.Since(begun).Round(time.Second))
 
+	p.explain(results.skips, suiteParts)
 	missing := report(w, suites(results.skips), requireAll)
 	if missing > 0 {
 		failures = append(failures, fmt.Sprintf("%d suites did not run and all are required", missing))

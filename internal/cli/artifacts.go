@@ -19,18 +19,22 @@ import (
 const rowsShown = 20
 
 // listFlags are the flags of commands that print long lists.
-type listFlags struct{ all bool }
+type listFlags struct {
+	all  bool
+	rows int // how many stand on a screen
+}
 
-func (f *listFlags) add(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&f.all, "all", false, fmt.Sprintf("print the whole list, not its first %d", rowsShown))
+func (f *listFlags) add(cmd *cobra.Command, rows int) {
+	f.rows = rows
+	cmd.Flags().BoolVar(&f.all, "all", false, fmt.Sprintf("print the whole list, not its first %d", rows))
 }
 
 // cut returns the rows to print and how many are left out.
 func cut[T any](f listFlags, rows []T) ([]T, int) {
-	if f.all || len(rows) <= rowsShown {
+	if f.all || len(rows) <= f.rows {
 		return rows, 0
 	}
-	return rows[:rowsShown], len(rows) - rowsShown
+	return rows[:f.rows], len(rows) - f.rows
 }
 
 func (p *program) findings() *cobra.Command {
@@ -48,7 +52,8 @@ it has no findings does not mean that it is clean.`,
 		Example: `  bonded findings dev/payments/api:1.8
   bonded findings dev/payments/api:1.8 --severity high --fixed --all
   bonded findings dev/payments/api:1.8 -o json`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: firstOnly(p.completeReferences),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if least != "" && evidence.Severity(least).Rank() == 0 {
 				return usage("--severity low, medium, high or critical", "%q is no severity", least)
@@ -59,7 +64,7 @@ it has no findings does not mean that it is clean.`,
 			}
 			f, err := c.Findings(cmd.Context(), reference(args[0], l))
 			if err != nil {
-				return err
+				return sought(err, args[0], l)
 			}
 			f.Findings = slices.DeleteFunc(f.Findings, func(x api.Finding) bool {
 				return evidence.Severity(x.Severity).Rank() < evidence.Severity(least).Rank() || fixed_ && x.Fixed == ""
@@ -67,7 +72,7 @@ it has no findings does not mean that it is clean.`,
 			return show(p, f, func(pg *page, f *api.Findings) { pg.findings(f, list, args[0]) })
 		},
 	}
-	list.add(cmd)
+	list.add(cmd, rowsShown)
 	cmd.Flags().StringVar(&least, "severity", "", "only this `SEVERITY` and worse: low, medium, high or critical")
 	cmd.Flags().BoolVar(&fixed_, "fixed", false, "only what somebody has fixed")
 	p.must(cmd.RegisterFlagCompletionFunc("severity", fixed("low", "medium", "high", "critical")))
@@ -92,6 +97,12 @@ func (pg *page) findings(f *api.Findings, list listFlags, ref string) {
 	}
 }
 
+// findingColumns are those of a list of findings.
+var findingColumns = []column{
+	{title: "SEVERITY", keep: true}, {title: "ADVISORY", keep: true}, {title: "PACKAGE", least: 16},
+	{title: "VERSION"}, {title: "FIXED IN"}, {title: "LAYER", right: true, drop: true},
+}
+
 func (pg *page) findingRows(fs []api.Finding, list listFlags, how string) {
 	rows, left := cut(list, fs)
 	if len(rows) == 0 {
@@ -102,7 +113,7 @@ func (pg *page) findingRows(fs []api.Finding, list listFlags, how string) {
 		cells = append(cells, []string{pg.severity(x), known(x), x.Package, x.Version, or(x.Fixed), fmt.Sprint(x.Layer + 1)})
 	}
 	pg.line()
-	pg.table(0, []column{{title: "SEVERITY"}, {title: "ADVISORY"}, {title: "PACKAGE"}, {title: "VERSION"}, {title: "FIXED IN"}, {title: "LAYER", right: true}}, cells)
+	pg.table(0, findingColumns, cells)
 	pg.more(0, left, how)
 }
 
@@ -178,7 +189,8 @@ func (p *program) inventory() *cobra.Command {
 		Example: `  bonded inventory dev/payments/api:1.8
   bonded inventory dev/payments/api:1.8 --type deb --all
   bonded inventory dev/payments/api:1.8 --coverage`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: firstOnly(p.completeReferences),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, l, err := p.connect(cmd.Context())
 			if err != nil {
@@ -186,7 +198,7 @@ func (p *program) inventory() *cobra.Command {
 			}
 			inv, err := c.Inventory(cmd.Context(), reference(args[0], l))
 			if err != nil {
-				return err
+				return sought(err, args[0], l)
 			}
 			if kind != "" {
 				inv.Packages = slices.DeleteFunc(inv.Packages, func(x api.Package) bool { return x.Type != kind })
@@ -201,9 +213,10 @@ func (p *program) inventory() *cobra.Command {
 			})
 		},
 	}
-	list.add(cmd)
+	list.add(cmd, rowsShown)
 	cmd.Flags().BoolVar(&coverage, "coverage", false, "say for each layer how far it was read, and what was left out")
 	cmd.Flags().StringVar(&kind, "type", "", "only packages of this `TYPE`, such as deb, apk, golang, npm, pypi")
+	p.must(cmd.RegisterFlagCompletionFunc("type", fixed("apk", "cargo", "composer", "deb", "gem", "golang", "maven", "npm", "nuget", "pypi", "rpm")))
 	return cmd
 }
 
@@ -263,7 +276,7 @@ func (pg *page) packages(inv *api.Inventory, list listFlags, ref string) {
 		cells = append(cells, []string{x.Name, x.Version, x.Type, fmt.Sprint(x.Layer + 1), x.Path})
 	}
 	pg.line()
-	pg.table(0, []column{{title: "PACKAGE"}, {title: "VERSION"}, {title: "TYPE"}, {title: "LAYER", right: true}, {title: "FOUND AT"}}, cells)
+	pg.table(0, []column{{title: "PACKAGE", least: 20}, {title: "VERSION"}, {title: "TYPE", keep: true}, {title: "LAYER", right: true, drop: true}, {title: "FOUND AT", least: 16, drop: true}}, cells)
 	pg.more(0, left, "bonded inventory "+ref+" --all")
 }
 
@@ -277,7 +290,8 @@ func (p *program) sbom() *cobra.Command {
 same bytes.`,
 		Example: `  bonded sbom dev/payments/api:1.8 > sbom.spdx.json
   bonded sbom dev/payments/api:1.8 --format cyclonedx > sbom.cdx.json`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: firstOnly(p.completeReferences),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if format != "spdx" && format != "cyclonedx" {
 				return usage("--format spdx or --format cyclonedx", "%q is no format of a bill of materials", format)
@@ -288,7 +302,7 @@ same bytes.`,
 			}
 			b, err := c.SBOM(cmd.Context(), reference(args[0], l), format)
 			if err != nil {
-				return err
+				return sought(err, args[0], l)
 			}
 			if p.output == outputYAML {
 				if b, err = yaml.JSONToYAML(b); err != nil {
@@ -312,7 +326,8 @@ func (p *program) affected() *cobra.Command {
 		Example: `  bonded affected CVE-2026-31337
   bonded affected pkg:golang/golang.org/x/net
   bonded affected pkg:deb/debian/openssl@3.0.11-1~deb12u2 --all`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: none,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a, left, err := p.askAffected(cmd.Context(), args[0], list.all || p.output != outputText)
 			if err != nil {
@@ -321,7 +336,7 @@ func (p *program) affected() *cobra.Command {
 			return show(p, a, func(pg *page, a *api.Affected) { pg.affected(a, left) })
 		},
 	}
-	list.add(cmd)
+	list.add(cmd, rowsShown)
 	return cmd
 }
 
@@ -371,16 +386,25 @@ func (pg *page) affected(a *api.Affected, left bool) {
 		pg.line(pg.good.Render("NO ARTIFACT"), " here holds it, as of ", count(a.Snapshot.Advisories), " advisories")
 		return
 	}
-	shown := many(len(a.Images), "artifact holds it", "artifacts hold it")
+	holds := map[string]bool{} // one artifact may hold it in several packages
+	var cells [][]string
+	for _, r := range a.Images {
+		holds[r.Repository+"@"+r.Digest] = true
+		cells = append(cells, []string{named(r.Repository, r.Tags, r.Digest), r.State, r.Package, r.Version, or(r.Fixed)})
+	}
+	cols := []column{{title: "ARTIFACT", keep: true}, {title: "STATE", keep: true}, {title: "PACKAGE"}, {title: "VERSION"}, {title: "FIXED IN"}}
+	if strings.HasPrefix(a.Query, "pkg:") { // asked about a package, not about what is wrong with it
+		cols = cols[:len(cols)-1]
+		for i := range cells {
+			cells[i] = cells[i][:len(cols)]
+		}
+	}
+	shown := many(len(holds), "artifact holds it", "artifacts hold it")
 	if left {
 		shown = "at least " + shown
 	}
 	pg.line(pg.bad.Render("AFFECTED"), "  ", shown)
-	var cells [][]string
-	for _, r := range a.Images {
-		cells = append(cells, []string{named(r.Repository, r.Tags, r.Digest), r.State, r.Package, r.Version, or(r.Fixed)})
-	}
-	pg.table(2, []column{{title: "ARTIFACT"}, {title: "STATE"}, {title: "PACKAGE"}, {title: "VERSION"}, {title: "FIXED IN"}}, cells)
+	pg.table(2, cols, cells)
 	if left {
 		pg.line("  ", pg.faint.Render("…more: bonded affected "+a.Query+" --all"))
 	}

@@ -29,6 +29,7 @@ func (p *program) addFilter(cmd *cobra.Command, q *client.EventQuery) {
 	flags.StringVar(&q.Principal, "principal", "", "only what this principal (`NAME`) did")
 	flags.StringVar(&q.Kind, "kind", "", "only events of this `KIND`, such as placement.admitted")
 	p.must(cmd.RegisterFlagCompletionFunc("principal", p.completePrincipals))
+	p.must(cmd.RegisterFlagCompletionFunc("kind", none))
 }
 
 func (p *program) auditLog() *cobra.Command {

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -215,5 +218,37 @@ func TestTail(t *testing.T) {
 	cancel()
 	if got := <-code; got != 0 {
 		t.Errorf("interrupted, it exits with %d", got)
+	}
+}
+
+// TestWait: bonded why asks again until there is a decision, and no longer than
+// it was told to.
+func TestWait(t *testing.T) {
+	asked := 0
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		answer := api.Why{Artifact: api.Artifact{Repository: "dev/a", State: "held"}, Held: true}
+		if asked == 3 {
+			answer.Decision = &api.Decision{Zone: "dev", Outcome: api.Deny}
+		}
+		json.NewEncoder(w).Encode(answer)
+	}))
+	defer srv.Close()
+	for wait, want := range map[string]struct{ asked, code int }{"0s": {1, 3}, "1s": {2, 3}, "5m": {3, 1}} {
+		asked = 0
+		clock := now
+		env := cli.Env{
+			Vars: []string{"BONDED_URL=" + srv.URL, "BONDED_TOKEN=ann:s3cret"}, Clock: func() time.Time { return clock },
+			After: func(time.Duration) <-chan time.Time {
+				clock = clock.Add(time.Second)
+				c := make(chan time.Time, 1)
+				c <- clock
+				return c
+			},
+		}
+		code := cli.Run(t.Context(), env, cli.Stdio{Out: io.Discard, Err: io.Discard}, []string{"why", "dev/a:1", "--wait", wait})
+		if code != want.code || asked != want.asked {
+			t.Errorf("--wait %s: asked %d times and exited with %d, want %d and %d", wait, asked, code, want.asked, want.code)
+		}
 	}
 }

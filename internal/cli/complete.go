@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -55,6 +56,23 @@ func (p *program) completeZones(cmd *cobra.Command, _ []string, _ string) ([]str
 		}
 		return names, err
 	})
+}
+
+// completeReferences offers the zones that references start with.
+func (p *program) completeReferences(cmd *cobra.Command, args []string, start string) ([]string, cobra.ShellCompDirective) {
+	if strings.Contains(start, "/") {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	zones, how := p.completeZones(cmd, args, start)
+	for i := range zones {
+		zones[i] += "/"
+	}
+	return zones, how | cobra.ShellCompDirectiveNoSpace
+}
+
+// none completes nothing: what stands there is no file.
+func none(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveNoFileComp
 }
 
 func (p *program) completeGates(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {

@@ -16,6 +16,7 @@ import (
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/client"
 	"github.com/bonded-dev/bonded/internal/config"
+	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/pki"
 )
 
@@ -193,9 +194,29 @@ func (p *program) note(format string, operands ...any) {
 }
 
 // reference takes the host of the server off a reference, as people paste them
-// from docker.
+// from docker. On this machine it goes by several names.
 func reference(ref string, l login) string {
-	return strings.TrimPrefix(strings.TrimPrefix(ref, "https://"), l.Host+"/")
+	host, rest, ok := strings.Cut(strings.TrimPrefix(ref, "https://"), "/")
+	if ok && (host == l.Host || config.LoopbackAddress(host) && config.LoopbackAddress(l.Host) && portOf(host) == portOf(l.Host)) {
+		return rest
+	}
+	return strings.TrimPrefix(ref, "https://")
+}
+
+func portOf(host string) string { return host[strings.LastIndex(host, ":")+1:] }
+
+// sought adds to the answer that there is no such artifact how to see which
+// there are.
+func sought(err error, ref string, l login) error {
+	var asked *client.Error
+	if !errors.As(err, &asked) || asked.Code != "not-found" || asked.Next != "" {
+		return err
+	}
+	next := "is it spelt right? zones: bonded zone list"
+	if r, err := oci.ParseReference(reference(ref, l)); err == nil && !r.Repository.IsZero() {
+		next = "is it spelt right? zones: bonded zone list; tags: crane ls " + l.Host + "/" + r.Repository.String()
+	}
+	return &failure{code: exitCode(asked.ExitCode()), what: asked.Message, next: next, cause: err}
 }
 
 // localCA is the authority of the server that runs on the default data folder

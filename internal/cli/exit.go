@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -91,24 +92,31 @@ func (p *program) misused(cmd *cobra.Command, err error) error {
 var kinds = []struct {
 	err  error
 	code exitCode
+	next string // the next step, where the error's text does not name it
 }{
-	{config.ErrInvalid, exitUsage},
-	{config.ErrSecret, exitUsage},
-	{policy.ErrGateInvalid, exitUsage},
-	{policytest.ErrSuiteInvalid, exitUsage},
-	{oci.ErrNameInvalid, exitUsage},
-	{oci.ErrTagInvalid, exitUsage},
-	{oci.ErrDigestInvalid, exitUsage},
-	{oci.ErrManifestInvalid, exitUsage},
-	{authz.ErrGrantInvalid, exitUsage},
-	{authz.ErrNotPermitted, exitNotPermitted},
-	{authz.ErrUnauthenticated, exitNotPermitted},
-	{fs.ErrPermission, exitNotPermitted},
-	{pki.ErrOutside, exitUsage},
-	{pki.ErrUnusable, exitUnavailable},
-	{fs.ErrNotExist, exitUsage},
-	{context.Canceled, exitUnavailable},
-	{context.DeadlineExceeded, exitUnavailable},
+	{config.ErrInvalid, exitUsage, ""},
+	{config.ErrSecret, exitUsage, ""},
+	{policy.ErrGateInvalid, exitUsage, ""},
+	{policytest.ErrSuiteInvalid, exitUsage, ""},
+	{oci.ErrNameInvalid, exitUsage, ""},
+	{oci.ErrTagInvalid, exitUsage, ""},
+	{oci.ErrDigestInvalid, exitUsage, ""},
+	{oci.ErrManifestInvalid, exitUsage, ""},
+	{authz.ErrGrantInvalid, exitUsage, ""},
+	{authz.ErrNotPermitted, exitNotPermitted, ""},
+	{authz.ErrUnauthenticated, exitNotPermitted, ""},
+	{syscall.EADDRINUSE, exitUnavailable, "see who listens there: ss -ltnp"},
+	{syscall.EADDRNOTAVAIL, exitUsage, "an address of this machine, or :PORT for all of them"},
+	{syscall.EROFS, exitUnavailable, "make it writable, or choose another folder: --data FOLDER"},
+	{syscall.ENOSPC, exitUnavailable, "make room on that disk, or choose another folder: --data FOLDER"},
+	{syscall.EDQUOT, exitUnavailable, "make room in that quota, or choose another folder: --data FOLDER"},
+	{syscall.ENOTDIR, exitUsage, "a folder is needed there, and a file is in its place"},
+	{fs.ErrPermission, exitNotPermitted, "run it as the user who owns that, or choose another folder or port"},
+	{pki.ErrOutside, exitUsage, ""},
+	{pki.ErrUnusable, exitUnavailable, ""},
+	{fs.ErrNotExist, exitUsage, ""},
+	{context.Canceled, exitUnavailable, ""},
+	{context.DeadlineExceeded, exitUnavailable, ""},
 }
 
 // diagnose finds out what kind of error it is.
@@ -123,7 +131,7 @@ func diagnose(err error) *failure {
 	}
 	for _, k := range kinds {
 		if errors.Is(err, k.err) {
-			return &failure{code: k.code, what: err.Error(), cause: err}
+			return &failure{code: k.code, what: err.Error(), next: k.next, cause: err}
 		}
 	}
 	return &failure{code: exitInternal, what: err.Error(), next: "if this should not happen, report it with the output of: bonded version", cause: err}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,4 +14,12 @@ func Root() *cobra.Command {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	return root
+}
+
+// FindingTable sets rows as a list of findings, width 0 where nobody looks.
+func FindingTable(width int, rows [][]string) string {
+	p := &program{noColor: true, io: Stdio{Out: io.Discard, Width: width}, env: Env{Clock: time.Now}}
+	pg := p.page()
+	pg.table(0, findingColumns, rows)
+	return pg.String()
 }

@@ -36,7 +36,7 @@ func (p *program) gateList() *cobra.Command {
 				for _, g := range gates {
 					rows = append(rows, []string{g.Name, short(g.Digest)})
 				}
-				pg.table(0, []column{{title: "GATE"}, {title: "DIGEST"}}, rows)
+				pg.table(0, []column{{title: "GATE", keep: true}, {title: "DIGEST", keep: true}}, rows)
 			})
 		},
 	}
@@ -300,7 +300,7 @@ func (pg *page) tested(results []testedGate) {
 		}
 		rows = append(rows, []string{r.Gate, state, count(r.Cases), count(len(r.Failed)), r.Suite})
 	}
-	pg.table(0, []column{{title: "GATE"}, {title: "STATE"}, {title: "CASES", right: true}, {title: "FAILED", right: true}, {title: "SUITE"}}, rows)
+	pg.table(0, []column{{title: "GATE", keep: true}, {title: "STATE"}, {title: "CASES", right: true}, {title: "FAILED", right: true}, {title: "SUITE"}}, rows)
 	for _, r := range results {
 		for _, c := range r.Failed {
 			pg.line()

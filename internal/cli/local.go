@@ -9,9 +9,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -245,6 +247,9 @@ Exits with 1 when something is wrong.`,
 				return absent("check data")
 			}
 			cfg, err := p.loadConfig(f)
+			if err == nil {
+				err = haveData(cfg)
+			}
 			if err != nil {
 				return err
 			}
@@ -267,6 +272,23 @@ Exits with 1 when something is wrong.`,
 	f.add(p, cmd)
 	cmd.Flags().BoolVar(&content, "content", false, "read and hash every blob too")
 	return cmd
+}
+
+// haveData wants a server's data to be where c says: of a mistyped folder an
+// empty one would be made, and nothing found wrong with it.
+func haveData(c *config.Config) error {
+	if c.Database.Postgres != nil {
+		return nil
+	}
+	file := filepath.Join(string(c.Data), "bonded.db")
+	if s := c.Database.SQLite; s != nil && s.Path != "" {
+		file = string(s.Path)
+	}
+	_, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return usage("bonded fsck --data FOLDER, or --config FILE", "no server has its data there: there is no %s", file)
+	}
+	return err
 }
 
 func (pg *page) fsck(r *fsck.Report) {

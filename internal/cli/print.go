@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -160,6 +162,9 @@ type page struct {
 	strings.Builder
 	// width is what prose is broken at.
 	width int
+	// rest names the commands that show what an answer leaves out, and what is
+	// still to come.
+	rest struct{ findings, all, wait string }
 	// cut: what does not fit is cut, since somebody looks at it. Otherwise a
 	// program may read it, and gets everything.
 	cut bool
@@ -218,12 +223,25 @@ func (pg *page) wrap(first, indent, text string) {
 // column is a column of a table.
 type column struct {
 	title string
-	right bool // numbers stand at the right
+	right bool // numbers stand at the right, and are never cut
+	keep  bool // what a row is about is never cut
+	least int  // other cells are not cut below this width; default leastCell
+	drop  bool // it is left out where cutting is not enough, the last such first
 }
 
+// leastCell is how far cells are cut at most, in columns.
+const leastCell = 12
+
+// gap is the room between two columns.
+const gap = 2
+
 // table writes rows under their titles, or without when no column has one.
-// Cells are cut only where somebody looks at them.
+// Cells are cut only where somebody looks at them, and in the middle: names and
+// versions differ at both ends.
 func (pg *page) table(indent int, cols []column, rows [][]string) {
+	if pg.cut {
+		cols, rows = fit(cols, rows, pg.width-indent)
+	}
 	titles, titled := make([]string, len(cols)), false
 	for i, c := range cols {
 		titles[i], titled = c.title, titled || c.title != ""
@@ -233,7 +251,7 @@ func (pg *page) table(indent int, cols []column, rows [][]string) {
 		StyleFunc(func(row, col int) lipgloss.Style {
 			s := pg.renderer.NewStyle()
 			if col < len(cols)-1 {
-				s = s.PaddingRight(2)
+				s = s.PaddingRight(gap)
 			}
 			if cols[col].right {
 				s = s.Align(lipgloss.Right)
@@ -243,17 +261,80 @@ func (pg *page) table(indent int, cols []column, rows [][]string) {
 			}
 			return s
 		})
-	text := t.Render()
-	if room := pg.width - indent; pg.cut && lipgloss.Width(text) > room {
-		text = t.Width(room).Render()
-	}
-	for l := range strings.Lines(text) {
+	for l := range strings.Lines(t.Render()) {
 		if !titled { // the line of titles is blank
 			titled = true
 			continue
 		}
 		pg.line(strings.Repeat(" ", indent), strings.TrimRight(l, "\n"))
 	}
+}
+
+// fit cuts cells, and drops columns, until rows are no wider than room. What
+// may not be cut stays whole, if need be beyond the edge.
+func fit(cols []column, rows [][]string, room int) ([]column, [][]string) {
+	widths, ok := shrink(cols, rows, room)
+	for i := len(cols) - 1; i >= 0 && !ok; i-- {
+		if !cols[i].drop {
+			continue
+		}
+		cols = slices.Delete(slices.Clone(cols), i, i+1)
+		for r := range rows {
+			rows[r] = slices.Delete(rows[r], i, i+1)
+		}
+		widths, ok = shrink(cols, rows, room)
+	}
+	for _, row := range rows {
+		for i := range row {
+			row[i] = middle(row[i], widths[i])
+		}
+	}
+	return cols, rows
+}
+
+// shrink returns the width of each column, and whether they fit into room. The
+// widest gives first.
+func shrink(cols []column, rows [][]string, room int) (widths []int, ok bool) {
+	widths, least := make([]int, len(cols)), make([]int, len(cols))
+	total := gap * (len(cols) - 1)
+	for i, c := range cols {
+		widths[i], least[i] = lipgloss.Width(c.title), max(lipgloss.Width(c.title), cmp.Or(c.least, leastCell))
+		for _, row := range rows {
+			widths[i] = max(widths[i], lipgloss.Width(row[i]))
+		}
+		if c.keep || c.right {
+			least[i] = widths[i]
+		}
+		total += widths[i]
+	}
+	for ; total > room; total-- {
+		widest := -1
+		for i := range cols {
+			if widths[i] > least[i] && (widest < 0 || widths[i] > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			return widths, false
+		}
+		widths[widest]--
+	}
+	return widths, true
+}
+
+// middle cuts s out of its middle until it has at most width columns.
+func middle(s string, width int) string {
+	if lipgloss.Width(s) <= width {
+		return s
+	}
+	text := []rune(s)
+	for keep := width - 1; keep > 1; keep-- {
+		tail := keep / 2
+		if short := string(text[:keep-tail]) + "…" + string(text[len(text)-tail:]); lipgloss.Width(short) <= width {
+			return short
+		}
+	}
+	return "…"
 }
 
 // more says how to see the rest of a list.

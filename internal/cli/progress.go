@@ -42,7 +42,7 @@ func (s *steps) step(what string) {
 	if s.bar != nil {
 		s.bar.Abort(true)
 	}
-	s.bar = s.bars.New(1, mpb.SpinnerStyle(), mpb.BarFillerTrim(), mpb.AppendDecorators(decor.Name(what)))
+	s.bar = s.bars.New(1, mpb.SpinnerStyle().PositionLeft(), mpb.BarWidth(2), mpb.BarFillerTrim(), mpb.AppendDecorators(decor.Name(what)))
 }
 
 // done takes the spinner away.
@@ -59,7 +59,7 @@ type feedBars struct {
 	p    *program
 	bars *mpb.Progress
 	bar  map[string]*mpb.Bar
-	said map[string]int // records at the last plain line, by feed
+	said map[string]int // records at the last plain line, by feed; 0 for the first
 }
 
 func (p *program) feedBars() *feedBars {
@@ -76,9 +76,13 @@ func (f *feedBars) update(u api.FeedProgress) {
 	}
 	if !f.p.io.ErrTerminal {
 		last, seen := f.said[name]
-		if !seen || u.Records-last >= plainEvery {
+		switch {
+		case !seen:
+			fmt.Fprintf(f.p.io.Err, "reading %s: %s\n", name, many(u.Total, "advisory", "advisories"))
+			f.said[name] = 0
+		case u.Records-last >= plainEvery:
+			fmt.Fprintf(f.p.io.Err, "reading %s: %s of %s advisories\n", name, count(u.Records), count(u.Total))
 			f.said[name] = u.Records
-			fmt.Fprintf(f.p.io.Err, "%s: %s of %s advisories\n", name, count(u.Records), count(u.Total))
 		}
 		return
 	}

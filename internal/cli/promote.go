@@ -30,6 +30,7 @@ tell.`,
 		},
 	}
 	flags := cmd.Flags()
+	cmd.ValidArgsFunction = firstOnly(p.completeReferences)
 	flags.StringVar(&req.To, "to", "", "`ZONE` to take it to")
 	flags.StringArrayVar(&req.Tags, "tag", nil, "`TAG` to give it there, instead of the one it has; repeat it for more")
 	flags.BoolVar(&req.DryRun, "dry-run", false, "ask, and change nothing")
@@ -43,15 +44,17 @@ func (p *program) runPromote(ctx context.Context, req api.PromoteRequest) error 
 	if err != nil {
 		return err
 	}
+	asked := req.Reference
 	req.Reference = reference(req.Reference, l)
 	res, err := c.Promote(ctx, req)
 	if err != nil {
-		return err
+		return sought(err, asked, l)
 	}
 	p.outcome = exitOf(res.Decision.Outcome)
 	return show(p, res, func(pg *page, res *api.Promoted) {
+		pg.rest.findings, pg.rest.all = "bonded findings "+req.Reference+" --all", "bonded why "+req.Reference+" -o json --as-if "+req.To
 		if res.Decision.Outcome == api.Allow {
-			pg.promoted(res, req.DryRun)
+			pg.promoted(res, l.Host, req.DryRun)
 			return
 		}
 		pg.verdict(verdict{
@@ -60,17 +63,21 @@ func (p *program) runPromote(ctx context.Context, req api.PromoteRequest) error 
 		})
 		pg.change(&res.Decision, nil)
 		pg.line()
-		pg.line("Nothing has changed: ", res.From, " stays where it is.")
-		pg.lookedAt(&res.Decision, refer(res.From, nil, res.Digest))
+		pg.line("Nothing has changed: ", req.Reference, " stays where it is.")
+		pg.lookedAt(&res.Decision, req.Reference)
 	})
 }
 
-func (pg *page) promoted(res *api.Promoted, dry bool) {
+func (pg *page) promoted(res *api.Promoted, host string, dry bool) {
 	head := pg.good.Render("PROMOTED")
 	if dry {
 		head = pg.good.Render("WOULD BE PROMOTED")
 	}
-	pg.line(head, " to ", res.Decision.Zone, "      ", pg.bold.Render(named(pathOf(res.To), res.Tags, res.Digest)), "  ", pg.faint.Render(short(res.Digest)))
+	name := pg.bold.Render(named(pathOf(res.To), res.Tags, res.Digest))
+	if len(res.Tags) > 0 {
+		name += "  " + pg.faint.Render(short(res.Digest))
+	}
+	pg.line(head, " to ", res.Decision.Zone, "      ", name)
 	pg.line()
 	pg.reasons(&res.Decision)
 	if n := len(res.Closure); n > 1 {
@@ -79,6 +86,6 @@ func (pg *page) promoted(res *api.Promoted, dry bool) {
 	}
 	if !dry {
 		pg.line()
-		pg.line("pull it as ", named(res.To, res.Tags, res.Digest))
+		pg.line("pull it as ", host, "/", refer(res.To, res.Tags, res.Digest))
 	}
 }

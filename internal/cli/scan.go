@@ -36,7 +36,7 @@ tell.`,
 			return p.runScan(cmd.Context(), r, gate, list)
 		},
 	}
-	list.add(cmd)
+	list.add(cmd, factsShown) // the verdict stays on the screen
 	cmd.Flags().StringVar(&gate, "gate", "dev", "name of a shipped gate, or `FILE` with one")
 	cmd.Flags().StringVar(&advisories, "advisories", "", "`FOLDER` with advisories in the layout of osv.dev")
 	p.must(cmd.MarkFlagDirname("advisories"))
@@ -54,6 +54,10 @@ func (p *program) runScan(ctx context.Context, r ScanRequest, gate string, list 
 	if err != nil {
 		return err
 	}
+	again := []string{"bonded scan", word(r.Target), "--gate", word(gate)}
+	if r.Advisories != "" {
+		again = append(again, "--advisories", word(r.Advisories))
+	}
 	r.Gate, r.GateText = g.Name(), text
 	steps := p.steps()
 	r.Step = steps.step
@@ -64,6 +68,8 @@ func (p *program) runScan(ctx context.Context, r ScanRequest, gate string, list 
 	}
 	p.outcome = exitOf(res.Decision.Outcome)
 	return show(p, res, func(pg *page, res *ScanResult) {
+		pg.rest.findings = strings.Join(append(again, "--all"), " ")
+		pg.rest.all = strings.Join(append(again, "-o json"), " ")
 		pg.line(pg.bold.Render(res.Target), "  ", many(len(res.Inventory.Packages), "package", "packages"), " in ", many(len(res.Inventory.Layers), "layer", "layers"), ", ", summed(&res.Findings))
 		pg.line("  coverage  ", pg.coverage(res.Inventory.Coverage))
 		pg.snapshot(res.Findings.Snapshot, "--advisories FOLDER")
@@ -72,8 +78,16 @@ func (p *program) runScan(ctx context.Context, r ScanRequest, gate string, list 
 		pg.line()
 		pg.reasons(&res.Decision)
 		pg.change(&res.Decision, nil)
-		pg.findingRows(res.Findings.Findings, list, "bonded scan "+r.Target+" --all")
+		pg.findingRows(res.Findings.Findings, list, pg.rest.findings)
 	})
+}
+
+// word writes an argument as a shell reads it.
+func word(arg string) string {
+	if arg != "" && !strings.ContainsFunc(arg, func(r rune) bool { return r <= ' ' || strings.ContainsRune("\"'`$&|;<>()*?[]#~!\\{}", r) }) {
+		return arg
+	}
+	return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
 }
 
 // gateOf reads a gate from a file, or takes a shipped one by its name.

@@ -14,23 +14,33 @@ import (
 )
 
 func (p *program) why() *cobra.Command {
-	var q client.WhyQuery
+	var (
+		q    client.WhyQuery
+		wait time.Duration
+	)
 	cmd := &cobra.Command{
 		Use:   "why REFERENCE|DIGEST",
 		Short: "Why an artifact can or cannot be pulled, and what would change it",
 		Long: `Say the decision about an artifact: the outcome of its zone's gate, rule by
-rule, with the facts that each rule rests on, and what would change it.
+rule, with the facts that each rule rests on, and what would change it. With
+--wait it is asked until it is decided, as after a push.
 
 Exits with 0 when the gate allows it, 1 when it denies, 3 when it is held.`,
 		Example: `  bonded why production/payments/api:1.8
   bonded why sha256:9c1e6f1d1f0b3c1bb5d2ad1a5a3f7f6f0c2f7e5d4c3b2a190807060504034141f7
-  bonded why dev/payments/api:1.8 --as-if production`,
-		Args: cobra.ExactArgs(1),
+  bonded why dev/payments/api:1.8 --as-if production
+  bonded why dev/payments/api:1.9 --wait 5m`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: firstOnly(p.completeReferences),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if wait < 0 {
+				return usage("--wait 5m", "%s is no time to wait for", wait)
+			}
 			q.Ref = args[0]
-			return p.runWhy(cmd.Context(), q)
+			return p.runWhy(cmd.Context(), q, wait)
 		},
 	}
+	cmd.Flags().DurationVar(&wait, "wait", 0, "wait for the decision this long, a `TIME` such as 5m")
 	cmd.Flags().StringVar(&q.Zone, "zone", "", "of several places of a DIGEST, look in this `ZONE`")
 	cmd.Flags().StringVar(&q.Hypothetical, "as-if", "", "ask the gate of another `ZONE` what it would say now; nothing is recorded")
 	p.must(cmd.RegisterFlagCompletionFunc("zone", p.completeZones))
@@ -38,15 +48,16 @@ Exits with 0 when the gate allows it, 1 when it denies, 3 when it is held.`,
 	return cmd
 }
 
-func (p *program) runWhy(ctx context.Context, q client.WhyQuery) error {
+func (p *program) runWhy(ctx context.Context, q client.WhyQuery, wait time.Duration) error {
 	c, l, err := p.connect(ctx)
 	if err != nil {
 		return err
 	}
+	asked := q.Ref
 	q.Ref = reference(q.Ref, l)
-	w, err := c.Why(ctx, q)
+	w, err := p.askWhy(ctx, c, q, wait)
 	if err != nil {
-		return err
+		return sought(err, asked, l)
 	}
 	p.outcome = exitOfWhy(w)
 	return show(p, w, func(pg *page, w *api.Why) {
@@ -57,11 +68,38 @@ func (p *program) runWhy(ctx context.Context, q client.WhyQuery) error {
 		if w.Decision != nil {
 			zone = w.Decision.Zone // also where the question was about a zone it is not in yet
 		}
+		ref := refer(w.Repository, w.Tags, w.Digest)
+		pg.rest.findings, pg.rest.all = "bonded findings "+ref+" --all", "bonded why "+ref+" -o json"
+		pg.rest.wait = "bonded why " + q.Ref + " --wait 5m"
+		if q.Hypothetical != "" {
+			pg.rest.all += " --as-if " + q.Hypothetical
+		}
 		pg.verdict(verdict{artifact: w.Artifact, zone: zone, held: w.Held, decision: w.Decision})
 		pg.change(w.Decision, w)
 		pg.elsewhere(w.Elsewhere)
-		pg.lookedAt(w.Decision, refer(w.Repository, w.Tags, w.Digest))
+		pg.lookedAt(w.Decision, ref)
 	})
+}
+
+// whyPause is the time between two questions whether it is decided.
+const whyPause = 300 * time.Millisecond
+
+// askWhy asks until there is a decision, for as long as wait.
+func (p *program) askWhy(ctx context.Context, c *client.Client, q client.WhyQuery, wait time.Duration) (*api.Why, error) {
+	steps := p.steps()
+	defer steps.done()
+	for end := p.env.Clock().Add(wait); ; {
+		w, err := c.Why(ctx, q)
+		if err != nil || w.Decision != nil || exitOfWhy(w) == exitDone || !p.env.Clock().Before(end) {
+			return w, err
+		}
+		steps.step("waiting for the decision")
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-p.env.After(whyPause):
+		}
+	}
 }
 
 // exitOfWhy is the outcome of the decision; without one the artifact waits for
@@ -144,7 +182,8 @@ func (pg *page) reasons(d *api.Decision) {
 	for _, r := range d.Reasons {
 		width = max(width, len(r.Rule))
 	}
-	for _, r := range d.Reasons {
+	for i := range d.Reasons {
+		r := &d.Reasons[i]
 		indent := strings.Repeat(" ", 4+width+2)
 		first := "  " + pg.mark(r.Outcome) + " " + r.Rule + strings.Repeat(" ", width-len(r.Rule)+2)
 		if r.Outcome == api.Allow {
@@ -164,7 +203,7 @@ func (pg *page) reasons(d *api.Decision) {
 const factIndent = 6
 
 // facts writes what a rule points at, worst first.
-func (pg *page) facts(r api.Reason) {
+func (pg *page) facts(r *api.Reason) {
 	if len(r.Facts) == 1 && strings.Contains(r.Says, policy.Brief(r.Facts[0])) && r.Facts[0].Where == "" {
 		return // the sentence has said it
 	}
@@ -177,16 +216,21 @@ func (pg *page) facts(r api.Reason) {
 			pg.wrap(strings.Repeat(" ", factIndent), strings.Repeat(" ", factIndent+2), policy.Brief(f))
 			continue
 		}
+		layer, path, _ := strings.Cut(f.Where, ", ")
 		fix := "no fix known"
 		if f.Fixed != "" {
 			fix = "→ " + f.Fixed
 		}
-		rows = append(rows, []string{f.Severity, f.ID, strings.TrimSpace(f.Package + " " + f.Version), fix, f.Where})
+		rows = append(rows, []string{f.Severity, f.ID, strings.TrimSpace(f.Package + " " + f.Version), fix, layer, path})
 	}
 	if len(rows) > 0 {
-		pg.table(factIndent, make([]column, 5), rows)
+		pg.table(factIndent, []column{{keep: true}, {keep: true}, {least: 20}, {least: 14}, {keep: true, drop: true}, {least: 20, drop: true}}, rows)
 	}
-	pg.more(factIndent, r.More+max(0, len(r.Facts)-factsShown), "-o json")
+	how := pg.rest.all
+	if len(rows) > 0 {
+		how = pg.rest.findings
+	}
+	pg.more(factIndent, r.More+max(0, len(r.Facts)-factsShown), how)
 }
 
 func (pg *page) mark(o api.Outcome) string {
@@ -217,7 +261,8 @@ func (pg *page) change(d *api.Decision, w *api.Why) {
 		lines = append(lines, "time: it is decided again "+pg.ago(d.ValidUntil)+", at "+moment(d.ValidUntil))
 	}
 	if d == nil && w != nil && w.Held {
-		lines = append(lines, "waiting: the decision comes when the analysis of its layers is done")
+		lines = append(lines, "waiting: the decision comes when the analysis of its layers is done",
+			"to wait for it: "+pg.rest.wait)
 	}
 	if len(lines) == 0 {
 		return
@@ -242,7 +287,7 @@ func (pg *page) elsewhere(ps []api.Placement) {
 		}
 		pg.line("  ", e.State, "  ", named(e.Repository, e.Tags, e.Digest))
 	}
-	pg.more(2, len(ps)-factsShown, "-o json")
+	pg.more(2, len(ps)-factsShown, pg.rest.all)
 }
 
 // lookedAt names the inputs of a decision.

@@ -30,7 +30,7 @@ func (p *program) zoneList() *cobra.Command {
 				for _, z := range zones {
 					rows = append(rows, []string{z.Name, gateName(z), list(z.From), count(z.Admitted), count(z.Waiting)})
 				}
-				pg.table(0, []column{{title: "ZONE"}, {title: "GATE"}, {title: "PROMOTED FROM"}, {title: "ADMITTED", right: true}, {title: "WAITING", right: true}}, rows)
+				pg.table(0, []column{{title: "ZONE", keep: true}, {title: "GATE"}, {title: "PROMOTED FROM"}, {title: "ADMITTED", right: true}, {title: "WAITING", right: true}}, rows)
 			})
 		},
 	}

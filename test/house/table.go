@@ -32,6 +32,8 @@ var rooms = map[string]room{
 	"internal/inventory": {tier: nouns, only: []string{"internal/oci"}, why: "what an image contains is said of digests, and of nothing else"},
 	"internal/evidence":  {tier: nouns, only: []string{"internal/oci", "internal/inventory"}, why: "what is known is said of digests and their contents"},
 
+	"internal/strictjson": {tier: nouns, only: []string{}, why: "what is signed must mean one thing, whatever it says"},
+
 	"internal/authz":   {tier: engines},
 	"internal/blob":    {tier: engines},
 	"internal/repo":    {tier: engines, also: acts},

@@ -69,19 +69,21 @@ func candidates(ctx context.Context, tx Tx, s repo.Sight, ref oci.Reference, zon
 			sel.Tag = ""
 		}
 		placed, err := tx.Lookup(ctx, ref.Repository, sel, v)
+		if err == nil && v.Own && !v.Visible(&placed.Placement) {
+			err = fmt.Errorf("manifest %s: %w", oci.Reference{Repository: ref.Repository, Tag: sel.Tag, Digest: sel.Digest}, repo.ErrNotFound)
+		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("looking up %s: %w", ref, err)
 		}
 		d = placed.Manifest.Digest
 	}
-	all, err := tx.Placements(ctx, d)
+	all, err := knownTo(ctx, tx, s, d)
 	if err != nil {
 		return nil, nil, err
 	}
-	all = slices.DeleteFunc(all, func(p repo.Placement) bool {
-		_, ok := s(p.Repository)
-		return !ok || zone != "" && ref.Repository.IsZero() && p.Repository.Zone() != zone
-	})
+	if zone != "" && ref.Repository.IsZero() {
+		all = slices.DeleteFunc(all, func(p repo.Placement) bool { return p.Repository.Zone() != zone })
+	}
 	slices.SortFunc(all, func(x, y repo.Placement) int {
 		return cmp.Or(cmp.Compare(weight(x, ref), weight(y, ref)), strings.Compare(x.Repository.String(), y.Repository.String()))
 	})
@@ -89,6 +91,32 @@ func candidates(ctx context.Context, tx Tx, s repo.Sight, ref oci.Reference, zon
 		return nil, nil, fmt.Errorf("%s stands in no repository that you may pull from: %w", ref, repo.ErrNotFound)
 	}
 	return &all[0], all[1:], nil
+}
+
+// knownTo returns the placements of d that s may know of, if not see.
+func knownTo(ctx context.Context, tx Tx, s repo.Sight, d oci.Digest) ([]repo.Placement, error) {
+	all, err := tx.Placements(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	var known []repo.Placement
+	for _, p := range all {
+		v, ok := s(p.Repository)
+		if !ok {
+			continue
+		}
+		if v.Own && p.State == repo.Attached {
+			placed, err := tx.Lookup(ctx, p.Repository, repo.Selector{Digest: d}, v)
+			if err != nil {
+				return nil, err
+			}
+			p = placed.Placement
+		}
+		if !v.Own || v.Visible(&p) {
+			known = append(known, p)
+		}
+	}
+	return known, nil
 }
 
 // weight orders placements by how much they matter to who asked for ref.
@@ -210,7 +238,11 @@ func (a *Assessor) passing(ctx context.Context, f *found) (string, []string, err
 	var names []string
 	err := a.DB.View(ctx, func(tx Tx) error {
 		best, names = nil, nil
-		tags, err := tx.Tags(ctx, f.placed.Repository, repo.Viewer{}, repo.Page{Limit: passingTags})
+		v := repo.Viewer{}
+		if f.viewer.Own {
+			v = f.viewer
+		}
+		tags, err := tx.Tags(ctx, f.placed.Repository, v, repo.Page{Limit: passingTags})
 		if errors.Is(err, repo.ErrNotFound) {
 			return nil // nothing was ever admitted there
 		}
@@ -218,7 +250,7 @@ func (a *Assessor) passing(ctx context.Context, f *found) (string, []string, err
 			return err
 		}
 		for _, t := range tags {
-			placed, err := tx.Lookup(ctx, f.placed.Repository, repo.Selector{Tag: t}, repo.Viewer{})
+			placed, err := tx.Lookup(ctx, f.placed.Repository, repo.Selector{Tag: t}, v)
 			if errors.Is(err, repo.ErrNotFound) {
 				continue
 			}
@@ -226,7 +258,7 @@ func (a *Assessor) passing(ctx context.Context, f *found) (string, []string, err
 				return err
 			}
 			p := placed.Placement
-			if p.State != repo.Admitted || p.Kind != f.placed.Manifest.Kind || p.Digest == f.placed.Manifest.Digest || !p.StayUntil.IsZero() {
+			if p.State != repo.Admitted || !v.Visible(&p) || p.Kind != f.placed.Manifest.Kind || p.Digest == f.placed.Manifest.Digest || !p.StayUntil.IsZero() {
 				continue
 			}
 			switch {

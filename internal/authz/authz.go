@@ -21,7 +21,7 @@ type Verb string
 // The verbs. Those that act on the whole server take the zero repository.
 const (
 	Pull               Verb = "pull"                 // read what is admitted
-	PullFromQuarantine Verb = "pull-from-quarantine" // read what is held, denied or withdrawn, and who was refused what
+	PullFromQuarantine Verb = "pull-from-quarantine" // read what is held, denied or withdrawn, and whatever stands in a quarantine
 	Push               Verb = "push"                 // bring an artifact into the intake
 	Attach             Verb = "attach"               // add evidence to what one can see
 	Delete             Verb = "delete"               // remove what stands in no gated zone

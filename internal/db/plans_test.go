@@ -91,7 +91,7 @@ func everything(t *testing.T, d *db.DB, c *clock) {
 	appendEvents(t, d, event("1"))
 	sequence(t, d, 10)
 	page := repo.Page{Limit: 10}
-	for _, v := range []repo.Viewer{{}, {Principal: "alice"}, {Principal: "g", Quarantine: true}} {
+	for _, v := range []repo.Viewer{{}, {Principal: "alice"}, {Principal: "alice", Own: true}, {Principal: "g", Quarantine: true}} {
 		view(t, d, func(ctx context.Context, tx *db.Tx) error {
 			var errs []error
 			note := func(_ any, err error) {

@@ -254,6 +254,9 @@ func (tx *Tx) BlobAccess(ctx context.Context, r oci.Repository, d oci.Digest, v 
 	if err != nil || a.Readable {
 		return a, err
 	}
+	if v.Own {
+		return nil, fmt.Errorf("blob %s in %s: %w", d, r, repo.ErrNotFound)
+	}
 	if a.Refused, err = tx.refused(ctx, r, d); err != nil {
 		return nil, fmt.Errorf("looking up blob %s in %s: %w", d, r, err)
 	}

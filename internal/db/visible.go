@@ -9,29 +9,33 @@ import "github.com/bonded-dev/bonded/internal/repo"
 // visible where its subject is; where the subject is not in the repository, to
 // who brought it. The subject can be evidence itself, so the chain is followed
 // to the first placement that is none, or whose subject is not here.
-func visible(v repo.Viewer) (string, []any) {
-	if v.Quarantine {
-		return `p.state <> 'removed'`, nil
-	}
-	return `(p.state = 'admitted'
-		OR (p.state IN ('held', 'denied') AND p.brought_by = ?)
-		OR (p.state = 'attached' AND ` + chain + ` = 1))`, []any{v.Principal, v.Principal}
-}
+func visible(v repo.Viewer) (string, []any) { return seen(v, `'held', 'denied'`) }
 
 // readable is visible for the blobs of a placement: those of a denied one stay
 // closed to who brought it.
-func readable(v repo.Viewer) (string, []any) {
-	if v.Quarantine {
+func readable(v repo.Viewer) (string, []any) { return seen(v, `'held'`) }
+
+// seen is the condition for one who sees what it brought in these states of the
+// intake.
+func seen(v repo.Viewer, intake string) (string, []any) {
+	standing, about := `p.state = 'admitted' OR p.state IN (`+intake+`) AND p.brought_by = ?`, chain
+	switch {
+	case v.Quarantine:
 		return `p.state <> 'removed'`, nil
+	case v.Own:
+		standing, about = `p.state IN ('admitted', `+intake+`) AND p.brought_by = ?`, chainOwn
 	}
-	return `(p.state = 'admitted'
-		OR (p.state = 'held' AND p.brought_by = ?)
-		OR (p.state = 'attached' AND ` + chain + ` = 1))`, []any{v.Principal, v.Principal}
+	return `(` + standing + ` OR p.state = 'attached' AND ` + about + ` = 1)`, []any{v.Principal, v.Principal}
 }
 
-// chain is 1 where the viewer, its one parameter, may see the evidence p.
-// Chains longer than the limit are not visible.
-const chain = `(
+// chain is 1 where the viewer, its one parameter, may see the evidence p, and
+// chainOwn where it sees only its own. Chains longer than the limit are not
+// visible.
+const (
+	chain    = chainUp + `('held', 'denied', 'attached') AND up.brought_by = ? OR up.state = 'admitted' THEN 1 ELSE 0 END` + chainTop
+	chainOwn = chainUp + `('held', 'denied', 'attached', 'admitted') AND up.brought_by = ? THEN 1 ELSE 0 END` + chainTop
+
+	chainUp = `(
 	WITH RECURSIVE up (state, brought_by, subject, depth) AS (
 		SELECT p.state, p.brought_by, (SELECT pm.subject FROM manifest pm WHERE pm.id = p.manifest_id), 0
 		UNION ALL
@@ -43,9 +47,7 @@ const chain = `(
 			AND s.repository_id = p.repository_id AND s.digest = up.subject AND s.state <> 'removed'
 			AND sm.id = s.manifest_id
 	)
-	SELECT CASE
-		WHEN up.depth = 8 THEN 0
-		WHEN up.state = 'admitted' THEN 1
-		WHEN up.state IN ('held', 'denied', 'attached') AND up.brought_by = ? THEN 1
-		ELSE 0 END
+	SELECT CASE WHEN up.depth = 8 THEN 0 WHEN up.state IN `
+	chainTop = `
 	FROM up ORDER BY up.depth DESC LIMIT 1)`
+)

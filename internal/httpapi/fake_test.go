@@ -263,8 +263,11 @@ var answers = map[string]error{
 
 func newAPI(t testing.TB) (*API, *fake) {
 	f := &fake{t: t}
+	open := func(r oci.Repository, v authz.Verb) bool { return r.Zone() == "sandbox" && v == authz.Pull }
+	zones := repo.DefaultZones()
+	zones["sandbox"] = repo.Zone{Name: "sandbox", Sandbox: true}
 	return New(Options{
 		Auth: f, Explain: f, Promote: f, Zones: f, Feeds: f, Audit: f, Principals: f, Enrol: f, Report: f, Clock: time.Now, Log: slog.New(slog.NewTextHandler(&f.log, nil)),
-		Open: func(r oci.Repository, v authz.Verb) bool { return r.Zone() == "sandbox" && v == authz.Pull },
+		Open: open, Sight: func(p authz.Principal) repo.Sight { return zones.Sight(p, open) },
 	}), f
 }

@@ -23,6 +23,7 @@ import (
 type Options struct {
 	Auth       Authenticator
 	Open       authz.Open // Optional: what anyone may do without rights.
+	Sight      func(authz.Principal) repo.Sight
 	Explain    Explainer
 	Promote    Promoter
 	Zones      Zones
@@ -154,7 +155,7 @@ func (c *call) onServer(v authz.Verb) (authz.Act, error) {
 	return authz.Check(c.p, v, oci.Repository{}, c.o.Open)
 }
 
-func (c *call) sight() repo.Sight { return repo.SightOf(c.p, c.o.Open) }
+func (c *call) sight() repo.Sight { return c.o.Sight(c.p) }
 
 // write answers 200 with v as JSON.
 func (c *call) write(v any, err error) error { return c.writeStatus(http.StatusOK, v, err) }

@@ -82,8 +82,9 @@ func New(o Options) *Flow { return &Flow{o} }
 // Request asks for a promotion.
 type Request struct {
 	From   oci.Reference
-	Tags   []string // in the target; nil: the tag of From, if it has one
-	DryRun bool     // decide, change nothing
+	Viewer repo.Viewer // how who asks looks at From's repository
+	Tags   []string    // in the target; nil: the tag of From, if it has one
+	DryRun bool        // decide, change nothing
 }
 
 // attempts bounds how often a promotion is decided again because evidence
@@ -105,10 +106,12 @@ func (f *Flow) Promote(ctx context.Context, act, from authz.Act, in Request) (*a
 	if err := f.checkWay(source, to); err != nil {
 		return nil, err
 	}
-	d, err := f.resolve(ctx, in.From)
+	m := &move{flow: f, act: act, source: source, viewer: in.Viewer, to: to}
+	d, err := m.resolve(ctx, in.From)
 	if err != nil {
 		return nil, err
 	}
+	m.digest = d
 	tags := in.Tags
 	if tags == nil && in.From.Tag != "" {
 		tags = []string{in.From.Tag}
@@ -118,6 +121,7 @@ func (f *Flow) Promote(ctx context.Context, act, from authz.Act, in Request) (*a
 			return nil, err
 		}
 	}
+	m.tags = tags
 	for range attempts {
 		verdict, err := f.Judge.Decide(ctx, source, to, d)
 		if err != nil {
@@ -127,7 +131,7 @@ func (f *Flow) Promote(ctx context.Context, act, from authz.Act, in Request) (*a
 		if verdict.Decision.Outcome != api.Allow || in.DryRun {
 			return out, nil
 		}
-		m := &move{flow: f, act: act, source: source, to: to, digest: d, tags: tags, verdict: verdict}
+		m.verdict = verdict
 		err = f.Update(ctx, func(tx Tx) error { return m.commit(ctx, tx) })
 		if errors.Is(err, repo.ErrConflict) {
 			continue
@@ -162,15 +166,20 @@ func (f *Flow) checkWay(source, to oci.Repository) error {
 	return nil
 }
 
-func (f *Flow) resolve(ctx context.Context, ref oci.Reference) (oci.Digest, error) {
+// resolve finds what is to be promoted: something admitted at the source that
+// the viewer can see, down to the last child. The gate is not even asked about
+// anything else, since its reasons tell what is inside.
+func (m *move) resolve(ctx context.Context, ref oci.Reference) (oci.Digest, error) {
 	sel := repo.Selector{Tag: ref.Tag, Digest: ref.Digest}
 	if !ref.Digest.IsZero() {
 		sel.Tag = ""
 	}
 	var placed *repo.Placed
-	err := f.View(ctx, func(tx Tx) (err error) {
-		placed, err = tx.Lookup(ctx, ref.Repository, sel, repo.Viewer{})
-		return err
+	err := m.flow.View(ctx, func(tx Tx) (err error) {
+		if placed, err = tx.Lookup(ctx, ref.Repository, sel, repo.Viewer{}); err != nil || !m.viewer.Own {
+			return err
+		}
+		return m.collect(ctx, tx, placed.Manifest.Digest, map[oci.Digest]bool{}, new([]oci.Digest))
 	})
 	if err != nil {
 		return oci.Digest{}, fmt.Errorf("looking up %s: %w", ref, err)
@@ -194,6 +203,7 @@ type move struct {
 	flow       *Flow
 	act        authz.Act
 	source, to oci.Repository
+	viewer     repo.Viewer // of source
 	digest     oci.Digest
 	tags       []string
 	verdict    *Verdict
@@ -245,6 +255,9 @@ func (m *move) collect(ctx context.Context, tx Tx, d oci.Digest, seen map[oci.Di
 	placed, err := tx.Lookup(ctx, m.source, repo.Selector{Digest: d}, repo.Viewer{})
 	if err != nil {
 		return err
+	}
+	if m.viewer.Own && !m.viewer.Visible(&placed.Placement) {
+		return fmt.Errorf("%s in %s: %w; only who brought it and who may pull from quarantine can promote it", d, m.source, repo.ErrNotFound)
 	}
 	if placed.State != repo.Admitted {
 		return notAdmitted(placed.Placement)

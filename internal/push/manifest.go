@@ -393,7 +393,8 @@ func (p *putting) spread(ctx context.Context, tx Tx, subject, evidence oci.Diges
 }
 
 // placeIn inserts a placement, or brings one back into the intake that was
-// refused, withdrawn or removed. What is admitted stays as it is.
+// refused, withdrawn or removed. What is admitted stays as it is, but that in a
+// quarantine it belongs to who brought it last.
 func (p *putting) placeIn(ctx context.Context, tx Tx, r oci.Repository, d oci.Digest, kind oci.Kind, state repo.State) error {
 	now, who := p.flow.Clock(), p.act.Principal().Name()
 	placed, err := tx.Lookup(ctx, r, repo.Selector{Digest: d}, p.viewer)
@@ -417,10 +418,14 @@ func (p *putting) placeIn(ctx context.Context, tx Tx, r oci.Repository, d oci.Di
 		at.State, at.AdmittedAt = state, time.Time{}
 		at.Decision, at.Sentence = 0, ""
 	case repo.Held, repo.Denied:
-		if at.BroughtBy == who {
+	case repo.Admitted:
+		if !p.zone.Quarantine() || r != p.act.Repository() {
 			return nil
 		}
 	default:
+		return nil
+	}
+	if at.BroughtBy == who && at.State == placed.State {
 		return nil
 	}
 	// Whoever brought the same bytes again has shown that it holds them.
@@ -465,7 +470,7 @@ func (p *putting) checkEvidenceTag(ctx context.Context, tx Tx, tag string) error
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: tag %s names %s, which is no evidence; evidence cannot take its place", ErrRefused, tag, placed.Manifest.Digest)
+	return fmt.Errorf("%w: tag %s names something that is no evidence; evidence cannot take its place", ErrRefused, tag)
 }
 
 // enqueue asks for the decisions this push may change.

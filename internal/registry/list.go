@@ -157,7 +157,7 @@ func (c *call) catalog() error {
 	if n < 0 {
 		n = defaultCatalog
 	}
-	names, more, err := c.repositories(repo.SightOf(p, c.o.Open), n)
+	names, more, err := c.repositories(c.o.Sight(p), n)
 	if err != nil {
 		return err
 	}
@@ -192,7 +192,7 @@ func (c *call) repositories(s repo.Sight, n int) (names []string, more string, e
 			return nil, "", err
 		}
 		for _, r := range rs {
-			if _, ok := s(r); ok {
+			if v, ok := s(r); ok && !v.Own { // whether it has brought something there is not looked up
 				if len(names) == n {
 					return names, page.After, nil
 				}

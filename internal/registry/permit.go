@@ -89,7 +89,7 @@ func (c *call) read() (repo.Viewer, error) {
 		"if it should be there, ask an administrator for a role with pull: bonded principal grant "+c.p.Name()+" reader="+c.Repository.String()), ""}
 }
 
-func (c *call) sight() repo.Sight { return repo.SightOf(c.p, c.o.Open) }
+func (c *call) sight() repo.Sight { return c.o.Sight(c.p) }
 
 // permit returns an act of the first of verbs that the caller may do in the
 // repository.

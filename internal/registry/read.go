@@ -43,6 +43,9 @@ func (c *call) manifestGet() error {
 		return err
 	}
 	if !v.Visible(&m.Placement) {
+		if v.Own {
+			return c.noManifest()
+		}
 		return refused(&m.Placement, m.Manifest.Digest, manifestUnknown)
 	}
 	h := c.w.Header()

@@ -9,7 +9,8 @@ import (
 )
 
 // refused is the one rule of what is said about something that is there but
-// not to be read by the caller, who has pull rights in its repository. at is
+// not to be read by the caller, who has pull rights in its repository, and is no
+// one that sees its own alone. at is
 // the placement that stands in the way, what the digest that was asked for, and
 // code that of something unknown.
 //

@@ -48,6 +48,7 @@ type Remover interface {
 type Options struct {
 	Auth   Authenticator
 	Open   authz.Open // Optional: what anyone may do without rights.
+	Sight  func(authz.Principal) repo.Sight
 	Reader repo.Reader
 	Blobs  blob.Store
 	Push   *push.Flow

@@ -546,7 +546,8 @@ func BenchmarkManifestGet(b *testing.B) {
 	d, r := oci.FromBytes(raw), oci.MustRepository("production/payments/api")
 	p := enrolled("alice", "developer=dev/**", "reader=production/payments/*", "reader=catalog/**")
 	p.Scope = []authz.Scope{{Repository: r, Verbs: []authz.Verb{authz.Pull, authz.PullFromQuarantine}}}
-	reg := registry.New(registry.Options{Auth: always{p}, Clock: time.Now, Reader: fixed{m: &repo.Placed{
+	sight := func(p authz.Principal) repo.Sight { return repo.DefaultZones().Sight(p, nil) }
+	reg := registry.New(registry.Options{Auth: always{p}, Sight: sight, Clock: time.Now, Reader: fixed{m: &repo.Placed{
 		Placement: repo.Placement{Repository: r, Digest: d, State: repo.Admitted},
 		Manifest:  repo.Manifest{Digest: d, MediaType: oci.MediaTypeManifest, Raw: raw},
 	}}})

@@ -171,7 +171,8 @@ func (w *world) start() {
 			return w.update(ctx, func(x *tx) error { return fn(x) })
 		},
 	})
-	w.opts = registry.Options{Auth: auth{}, Open: open, Reader: reader{w.memory}, Blobs: w.blobs, Push: w.flow, Remove: remove, Clock: w.Now, Log: log}
+	sight := func(p authz.Principal) repo.Sight { return zones.Sight(p, open) }
+	w.opts = registry.Options{Auth: auth{}, Open: open, Sight: sight, Reader: reader{w.memory}, Blobs: w.blobs, Push: w.flow, Remove: remove, Clock: w.Now, Log: log}
 	w.reg = registry.New(w.opts)
 }
 

@@ -113,6 +113,9 @@ type Placed struct {
 type Viewer struct {
 	Principal  string // name; sees what it brought while that is in the intake
 	Quarantine bool   // has the verb pull-from-quarantine here: sees everything but tombstones
+	// Own: sees what it brought, admitted or in the intake, and is not told of
+	// anything else. So looks at a quarantine who may only pull there.
+	Own bool
 }
 
 // Selector picks one manifest of a repository: by tag or, when Tag is "", by
@@ -149,7 +152,8 @@ type Reader interface {
 	// ends early, though not before its second entry, with the one whose
 	// annotations bring those of all above oci.MaxManifest bytes.
 	Referrers(ctx context.Context, r oci.Repository, subject oci.Digest, artifactType string, v Viewer, p Page) ([]oci.Descriptor, error)
-	// BlobAccess says how blob d stands in r for v.
+	// BlobAccess says how blob d stands in r for v. To one that sees its own
+	// alone, what it cannot read is not there.
 	BlobAccess(ctx context.Context, r oci.Repository, d oci.Digest, v Viewer) (*BlobAccess, error)
 	// Repositories lists repositories with at least one placement v could see if
 	// it had pull rights there, in byte order.
@@ -171,13 +175,14 @@ type BlobAccess struct {
 // placement are not readable by who brought it, its manifest is: so that
 // evidence can still be attached, and nothing can run.
 func (v Viewer) Visible(p *Placement) bool {
+	brought := v.Principal != "" && v.Principal == p.BroughtBy
 	switch p.State {
 	case Admitted:
-		return true
+		return brought || !v.Own
 	case Attached:
 		return !p.Hidden
 	case Held, Denied:
-		return v.Quarantine || v.Principal != "" && v.Principal == p.BroughtBy
+		return brought || v.Quarantine
 	case Withdrawn:
 		return v.Quarantine
 	}

@@ -19,6 +19,16 @@ type Zone struct {
 	Sandbox bool
 }
 
+// QuarantineName is that of the zone, and of the shipped gate, for what comes
+// from outside.
+const QuarantineName = "quarantine"
+
+// Quarantine reports whether the zone is one for what comes from outside: it, or
+// its gate, has that name. Such a gate takes in what nobody has looked into, so
+// what stands here is for who brought it and for who may pull from quarantine,
+// whatever its state, and becomes anyone else's by promotion alone.
+func (z Zone) Quarantine() bool { return z.Name == QuarantineName || z.Gate == QuarantineName }
+
 // Gated reports whether a gate decides what can be pulled here.
 func (z Zone) Gated() bool { return !z.Sandbox }
 
@@ -29,8 +39,8 @@ type Zones map[string]Zone
 func DefaultZones() Zones {
 	z := Zones{}
 	for _, zone := range []Zone{
-		{Name: "quarantine"},
-		{Name: "catalog", From: []string{"quarantine"}},
+		{Name: QuarantineName},
+		{Name: "catalog", From: []string{QuarantineName}},
 		{Name: "dev"},
 		{Name: "staging", From: []string{"dev"}},
 		{Name: "production", From: []string{"staging", "catalog"}},

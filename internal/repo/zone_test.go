@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/oci"
 )
 
@@ -63,5 +64,59 @@ func TestVisible(t *testing.T) {
 	}
 	if (Viewer{}).Visible(&Placement{State: Held}) {
 		t.Error("nobody sees what nobody brought")
+	}
+}
+
+func TestSeesItsOwn(t *testing.T) {
+	for _, state := range []State{Held, Denied, Admitted, Attached, Withdrawn, Removed} {
+		p := &Placement{State: state, BroughtBy: "ann", Hidden: true}
+		if got, want := (Viewer{Principal: "ann", Own: true}).Visible(p), state == Held || state == Denied || state == Admitted; got != want {
+			t.Errorf("%s to who brought it: %v", state, got)
+		}
+		for _, v := range []Viewer{{Own: true}, {Principal: "bob", Own: true}} {
+			if v.Visible(p) {
+				t.Errorf("%s to %+v", state, v)
+			}
+		}
+	}
+}
+
+func TestSight(t *testing.T) {
+	z := DefaultZones()
+	z["incoming"] = Zone{Name: "incoming", Gate: QuarantineName}
+	z["sandbox"] = Zone{Name: "sandbox", Sandbox: true}
+	open := func(r oci.Repository, v authz.Verb) bool { return r.Zone() == "sandbox" && v == authz.Push }
+	who := func(grants ...string) authz.Principal {
+		p := authz.Principal{Issuer: "bonded", Subject: "ann", Method: "token"}
+		for _, s := range grants {
+			g, err := authz.ParseGrant(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.Grants = append(p.Grants, g)
+		}
+		return p
+	}
+	for _, tt := range []struct {
+		name string
+		p    authz.Principal
+		r    string
+		want Viewer
+		ok   bool
+	}{
+		{"a reader in a zone", who("reader"), "dev/app", Viewer{Principal: "ann"}, true},
+		{"a reader elsewhere", who("reader=dev/**"), "catalog/app", Viewer{Principal: "ann"}, false},
+		{"a reader in quarantine", who("reader"), "quarantine/app", Viewer{Principal: "ann", Own: true}, true},
+		{"a publisher in quarantine", who("publisher"), "quarantine/app", Viewer{Principal: "ann", Own: true}, true},
+		{"a reader where the gate is that of quarantine", who("reader"), "incoming/app", Viewer{Principal: "ann", Own: true}, true},
+		{"who sees quarantine", who("auditor"), "quarantine/app", Viewer{Principal: "ann", Quarantine: true}, true},
+		{"who pushes there only", who("developer=dev/**"), "quarantine/app", Viewer{Principal: "ann", Own: true}, false},
+		{"an administrator in a zone that is configured no more", who("admin"), "gone/app", Viewer{}, false},
+		{"anybody", authz.Anonymous, "dev/app", Viewer{}, false},
+		{"anybody in a sandbox", authz.Anonymous, "sandbox/app", Viewer{Principal: "anonymous"}, false},
+	} {
+		if got, ok := z.Sight(tt.p, open)(oci.MustRepository(tt.r)); got != tt.want || ok != tt.ok {
+			t.Errorf("%s: %+v, %v", tt.name, got, ok)
+		}
 	}
 }

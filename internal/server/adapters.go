@@ -75,14 +75,14 @@ type promoter struct {
 	open authz.Open
 }
 
-func (p promoter) Promote(ctx context.Context, act authz.Act, _ repo.Viewer, ref oci.Reference, req api.PromoteRequest) (*api.Promoted, error) {
+func (p promoter) Promote(ctx context.Context, act authz.Act, v repo.Viewer, ref oci.Reference, req api.PromoteRequest) (*api.Promoted, error) {
 	from, err := authz.Check(act.Principal(), authz.Pull, ref.Repository, p.open)
 	if err != nil {
 		if from, err = authz.Check(act.Principal(), authz.PullFromQuarantine, ref.Repository, p.open); err != nil {
 			return nil, err
 		}
 	}
-	out, err := p.flow.Promote(ctx, act, from, promote.Request{From: ref, Tags: req.Tags, DryRun: req.DryRun})
+	out, err := p.flow.Promote(ctx, act, from, promote.Request{From: ref, Viewer: v, Tags: req.Tags, DryRun: req.DryRun})
 	if errors.Is(err, promote.ErrNoWay) || errors.Is(err, promote.ErrNotAdmitted) {
 		return nil, fmt.Errorf("%w: %w", repo.ErrConflict, err)
 	}

@@ -6,8 +6,10 @@ import (
 	"net/http"
 
 	"github.com/bonded-dev/bonded/internal/authn"
+	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/httpapi"
 	"github.com/bonded-dev/bonded/internal/registry"
+	"github.com/bonded-dev/bonded/internal/repo"
 	"github.com/bonded-dev/bonded/internal/telemetry"
 )
 
@@ -22,17 +24,18 @@ var internals = []string{"judge", "feeds", "init", "anonymous"}
 
 func (s *Server) wireFaces(ctx context.Context) (err error) {
 	open := openIn(s.zones)
+	sight := func(p authz.Principal) repo.Sight { return s.zones.Sight(p, open) }
 	url := s.config.URL // where it is not set, each request's own host counts
 	if s.accounts, err = authn.New(ctx, authn.Options{Store: s.db, Tokens: s.db, Clock: s.clock, Rand: s.rand, Log: s.log, Open: open, URL: url, Reserved: internals}); err != nil {
 		return err
 	}
 	f := &faces{auth: s.accounts, token: http.HandlerFunc(s.accounts.ServeToken)}
 	f.registry = registry.New(registry.Options{
-		Auth: s.accounts, Open: open, Reader: s.db, Blobs: s.content.blobs, Push: s.push, Remove: remover{s.promote},
+		Auth: s.accounts, Open: open, Sight: sight, Reader: s.db, Blobs: s.content.blobs, Push: s.push, Remove: remover{s.promote},
 		Clock: s.clock, Log: s.log, MinChunk: s.content.minChunk,
 	})
 	f.api = httpapi.New(httpapi.Options{
-		Auth: s.accounts, Open: open, Explain: s.assess, Promote: promoter{s.promote, open}, Zones: zoneTeller{s.zones, s.gates, s.db},
+		Auth: s.accounts, Open: open, Sight: sight, Explain: s.assess, Promote: promoter{s.promote, open}, Zones: zoneTeller{s.zones, s.gates, s.db},
 		Feeds: s.feeds, Audit: auditor{s.db, s.clock}, Principals: s.accounts, Enrol: s.accounts, Report: s, Log: s.log, Clock: s.clock,
 	})
 	observer := telemetry.NewObserver(telemetry.ObserverOptions{Log: s.log, Metrics: s.metrics, Tracer: s.tracing.Tracer("http"), Clock: s.clock, Rand: s.rand, Route: route})

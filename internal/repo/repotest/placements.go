@@ -3,6 +3,7 @@ package repotest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -189,6 +190,56 @@ func testVisible(f *fixture) {
 			}
 		})
 	}
+}
+
+// testOwn: who sees its own alone learns nothing else from any listing.
+func testOwn(f *fixture) {
+	mine, theirs := image("mine", "base"), image("theirs", "base", "theirs")
+	f.put(dev, mine, repo.Admitted, "alice")
+	f.put(dev, theirs, repo.Admitted, "carol")
+	signature := evidence("signature", mine.Digest)
+	f.put(dev, signature, repo.Attached, "carol")
+	f.tag(dev, "mine", mine.Digest)
+	f.tag(dev, "theirs", theirs.Digest)
+	for _, tt := range []struct {
+		v                       repo.Viewer
+		mine, theirs, signature bool
+		base                    string
+	}{
+		{own, true, false, true, "readable"},
+		{stranger, false, false, false, "unknown"},
+		{repo.Viewer{Own: true}, false, false, false, "unknown"},
+		{guard, true, true, true, "readable"},
+	} {
+		f.check(fmt.Sprintf("visible to %+v", tt.v),
+			[]bool{
+				f.sees(tt.v, dev, repo.Selector{Tag: "mine"}), f.sees(tt.v, dev, repo.Selector{Digest: mine.Digest}),
+				f.sees(tt.v, dev, repo.Selector{Tag: "theirs"}), f.sees(tt.v, dev, repo.Selector{Digest: signature.Digest}),
+			},
+			[]bool{tt.mine, tt.mine, tt.theirs, tt.signature})
+		f.check(fmt.Sprintf("a blob to %+v", tt.v), f.access(tt.v, dev, blob("base")), tt.base)
+		var want []string
+		for tag, listed := range map[string]bool{"mine": tt.mine, "theirs": tt.theirs} {
+			if listed {
+				want = append(want, tag)
+			}
+		}
+		slices.Sort(want)
+		tags, err := f.store.Reader.Tags(f.Context(), dev, tt.v, repo.Page{Limit: 10})
+		if len(want) == 0 {
+			f.wantErr("tags of a repository that is not to be known", err, repo.ErrNotFound)
+		}
+		f.check(fmt.Sprintf("tags to %+v", tt.v), tags, want)
+		about, err := f.store.Reader.Referrers(f.Context(), dev, mine.Digest, "", tt.v, repo.Page{Limit: 10})
+		f.wantErr("referrers", err, nil)
+		f.check(fmt.Sprintf("referrers to %+v", tt.v), len(about) == 1, tt.signature)
+	}
+	f.check("a blob of others", f.access(own, dev, blob("theirs")), "unknown")
+	f.move(dev, mine.Digest, repo.Denied)
+	f.check("a blob of what was denied", f.access(own, dev, blob("base")), "unknown")
+	f.check("what was denied", f.sees(own, dev, repo.Selector{Digest: mine.Digest}), true)
+	f.move(dev, mine.Digest, repo.Withdrawn)
+	f.check("what was withdrawn", f.sees(own, dev, repo.Selector{Digest: mine.Digest}), false)
 }
 
 func testEvidence(f *fixture) {

@@ -43,6 +43,7 @@ func Run(t *testing.T, open func(t *testing.T, clock func() time.Time) Store) {
 		{"lookup", testLookup},
 		{"a pending tag wins for who asked", testPending},
 		{"visibility of states", testVisible},
+		{"who sees its own alone", testOwn},
 		{"evidence is where its subject is", testEvidence},
 		{"evidence about evidence", testEvidenceChain},
 		{"blobs through placements", testBlobs},
@@ -71,6 +72,8 @@ var (
 	bob         = repo.Viewer{Principal: "bob"}
 	nobody      = repo.Viewer{}
 	guard       = repo.Viewer{Principal: "guard", Quarantine: true}
+	own         = repo.Viewer{Principal: "alice", Own: true}
+	stranger    = repo.Viewer{Principal: "bob", Own: true}
 	dev         = oci.MustRepository("dev/payments/api")
 	staging     = oci.MustRepository("staging/payments/api")
 	foreignRepo = oci.MustRepository("dev/other")

@@ -183,12 +183,21 @@ type Feed struct {
 	CheckedAt time.Time `json:"checked_at,omitzero"`
 	Problem   string    `json:"problem,omitempty"`
 	Held      bool      `json:"held,omitzero"`
+	// Gone says that nothing of it is in force any more: it is no longer
+	// configured, or was dropped.
+	Gone bool `json:"gone,omitzero"`
 }
 
 // FeedUpdate is the body of POST /api/v1/feeds/update. The answer is a stream
 // of FeedProgress, one JSON object a line; the last has Done or Error.
 type FeedUpdate struct {
+	Feeds []string `json:"feeds,omitempty"` // to load: sources such as "osv", or feeds such as "osv/Go"; nil for all
 	Force []string `json:"force,omitempty"` // feeds to take although they lost many records
+}
+
+// FeedDrop is the body of POST /api/v1/feeds/drop. Snapshot answers it.
+type FeedDrop struct {
+	Feed string `json:"feed"` // what was loaded from a folder: "loaded" for all of it, or one feed such as "loaded/Go"
 }
 
 // FeedProgress is one line of a running update.

@@ -101,19 +101,33 @@ func (c *Client) delay(asked time.Duration, attempt int) time.Duration {
 }
 
 func (c *Client) once(ctx context.Context, r request, body []byte) (*http.Response, error) {
+	mediaType := ""
+	if body != nil {
+		mediaType = "application/json"
+	}
+	return c.stream(ctx, r, mediaType, bytes.NewReader(body))
+}
+
+// stream sends r once with a body of that media type, "" for none. A body that
+// is long is not sent before the server has asked for it, so that one who may
+// not send it gets the reason and no broken connection.
+func (c *Client) stream(ctx context.Context, r request, mediaType string, body io.Reader) (*http.Response, error) {
 	escaped := make([]string, len(r.path))
 	for i, s := range r.path {
 		escaped[i] = url.PathEscape(s)
 	}
 	u := c.base.JoinPath(escaped...)
 	u.RawQuery = r.query.Encode()
-	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), body)
 	if err != nil {
 		return nil, fmt.Errorf("asking %s: %v", u.Redacted(), err)
 	}
 	req.Header.Set("User-Agent", c.o.UserAgent)
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+	if mediaType != "" {
+		req.Header.Set("Content-Type", mediaType)
+	}
+	if req.ContentLength < 0 || req.ContentLength == 0 && req.Body != nil && req.Body != http.NoBody {
+		req.Header.Set("Expect", "100-continue")
 	}
 	if c.o.Secret != "" {
 		req.SetBasicAuth(c.o.Name, c.o.Secret)

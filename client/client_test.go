@@ -288,6 +288,28 @@ func TestUpdateFeeds(t *testing.T) {
 	}
 }
 
+func TestLoadFeed(t *testing.T) {
+	load := func(c *Client, force bool) (last api.FeedProgress, err error) {
+		for p, e := range c.LoadFeed(t.Context(), io.LimitReader(strings.NewReader("a tar and more"), 5), force) {
+			last, err = p, e
+		}
+		return last, err
+	}
+	s, c := start(t, answer{200, `{"records":0,"total":0,"done":{"seq":3,"digest":"d","advisories":7}}`, ""})
+	if p, err := load(c, true); err != nil || p.Done == nil || s.asked[0] != `POST /api/v1/feeds/load?force=true a tar` {
+		t.Error(p, err, s.asked)
+	}
+	s, c = start(t, answer{503, "", "1"}, answer{200, "{}", ""})
+	var e *Error
+	if _, err := load(c, false); !errors.As(err, &e) || len(s.asked) != 1 {
+		t.Errorf("a server that is busy: %v, asked %v", err, s.asked)
+	}
+	_, c = start(t, answer{200, `{"seq":4,"digest":"d","advisories":7}`, ""})
+	if got, err := c.DropFeed(t.Context(), "loaded"); err != nil || got.Seq != 4 {
+		t.Error(got, err)
+	}
+}
+
 func TestNew(t *testing.T) {
 	for _, o := range []Options{
 		{URL: "localhost:5000"}, {URL: ""}, {URL: "ftp://x"}, {URL: "https://"}, {URL: "https://x?y"}, {URL: "https://a:b@x"}, {URL: "https://x", Name: "ann"}, {URL: "https://x", Secret: "s"},

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"net/http"
 	"net/url"
@@ -55,30 +56,63 @@ const maxLine = 1 << 20
 // element has Done set, or the error. Breaking off the loop stops the update.
 func (c *Client) UpdateFeeds(ctx context.Context, req api.FeedUpdate) iter.Seq2[api.FeedProgress, error] {
 	return func(yield func(api.FeedProgress, error) bool) {
-		res, err := c.send(ctx, request{method: http.MethodPost, path: []string{"feeds", "update"}, body: req})
-		if err != nil {
-			yield(api.FeedProgress{}, err)
-			return
-		}
-		defer res.Body.Close()
-		lines := bufio.NewScanner(res.Body)
-		lines.Buffer(nil, maxLine)
-		for lines.Scan() {
-			p, err := progress(lines.Bytes(), res.StatusCode)
-			if !yield(p, err) || err != nil || p.Done != nil {
-				return
-			}
-		}
-		if ctx.Err() != nil {
-			yield(api.FeedProgress{}, ctx.Err())
-			return
-		}
-		err = lines.Err()
-		if err == nil {
-			err = errors.New("the answer ended before the update did")
-		}
-		yield(api.FeedProgress{}, unreachable(c.base.Host, err))
+		c.progress(ctx, yield, func() (*http.Response, error) {
+			return c.send(ctx, request{method: http.MethodPost, path: []string{"feeds", "update"}, body: req})
+		})
 	}
+}
+
+// LoadFeed has the server load a folder of advisories, which is sent as a tar,
+// and yields as UpdateFeeds does. force takes feeds although they lost many
+// records. It is sent once: a server that is busy is not asked again.
+func (c *Client) LoadFeed(ctx context.Context, folder io.Reader, force bool) iter.Seq2[api.FeedProgress, error] {
+	return func(yield func(api.FeedProgress, error) bool) {
+		c.progress(ctx, yield, func() (*http.Response, error) {
+			q := url.Values{}
+			if force {
+				q.Set("force", "true")
+			}
+			res, err := c.stream(ctx, request{method: http.MethodPost, path: []string{"feeds", "load"}, query: q}, "application/x-tar", folder)
+			if err == nil && res.StatusCode/100 != 2 {
+				err = refused(res)
+				res.Body.Close()
+			}
+			return res, err
+		})
+	}
+}
+
+// DropFeed has the server put out of force what was loaded from a folder.
+func (c *Client) DropFeed(ctx context.Context, name string) (*api.Snapshot, error) {
+	out := new(api.Snapshot)
+	return out, c.do(ctx, request{method: http.MethodPost, path: []string{"feeds", "drop"}, body: api.FeedDrop{Feed: name}}, out)
+}
+
+// progress yields the lines of an answer until it is done.
+func (c *Client) progress(ctx context.Context, yield func(api.FeedProgress, error) bool, ask func() (*http.Response, error)) {
+	res, err := ask()
+	if err != nil {
+		yield(api.FeedProgress{}, err)
+		return
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	lines.Buffer(nil, maxLine)
+	for lines.Scan() {
+		p, err := progress(lines.Bytes(), res.StatusCode)
+		if !yield(p, err) || err != nil || p.Done != nil {
+			return
+		}
+	}
+	if ctx.Err() != nil {
+		yield(api.FeedProgress{}, ctx.Err())
+		return
+	}
+	err = lines.Err()
+	if err == nil {
+		err = errors.New("the answer ended before the update did")
+	}
+	yield(api.FeedProgress{}, unreachable(c.base.Host, err))
 }
 
 func progress(line []byte, status int) (api.FeedProgress, error) {

@@ -28,16 +28,21 @@ const JobFeed = "feed"
 
 // FeedOptions are what Feeds works with; all are required.
 type FeedOptions struct {
+	// Sources are the configured ones. What is in force of others goes out of
+	// force; see Retire.
 	Sources []feed.Source
-	Reader  vuln.Reader
-	Stager  vuln.Stager
-	DB      DB
-	Live    *vuln.Live
-	Client  *http.Client
-	Temp    string // folder for archives while they are read
-	Clock   func() time.Time
-	Rand    io.Reader // cryptographic
-	Log     *slog.Logger
+	// Loaded is the name of the source that people load by hand (Load), which
+	// no configured one has.
+	Loaded string
+	Reader vuln.Reader
+	Stager vuln.Stager
+	DB     DB
+	Live   *vuln.Live
+	Client *http.Client
+	Temp   string // folder for archives while they are read
+	Clock  func() time.Time
+	Rand   io.Reader // cryptographic
+	Log    *slog.Logger
 }
 
 // Feeds loads advisories and has what they change judged again. It is safe for
@@ -102,47 +107,64 @@ func (f *Feeds) Feeds(ctx context.Context) ([]api.Feed, error) {
 	}
 	list := []api.Feed{}
 	for _, s := range states {
+		byHand := feed.Source{Name: f.o.Loaded}
+		gone := !f.wanted(s.Name) || byHand.Of(s.Name) && s.Records == 0 && !s.LoadedAt.IsZero()
+		if gone && s.LoadedAt.IsZero() {
+			continue // it never was in force
+		}
 		list = append(list, api.Feed{
-			Name: s.Name, Source: s.Source, Records: s.Records, Skipped: s.Skipped, Reasons: s.Reasons,
+			Name: s.Name, Gone: gone, Source: s.Source, Records: s.Records, Skipped: s.Skipped, Reasons: s.Reasons,
 			LoadedAt: s.LoadedAt, CheckedAt: s.CheckedAt, Problem: s.Problem, Held: s.Held,
 		})
 	}
 	for _, src := range f.o.Sources {
-		if !slices.ContainsFunc(states, func(s vuln.FeedState) bool { return s.Name == src.Name || strings.HasPrefix(s.Name, src.Name+"/") }) {
+		if !slices.ContainsFunc(states, func(s vuln.FeedState) bool { return src.Of(s.Name) }) {
 			list = append(list, api.Feed{Name: src.Name, Source: src.Location}) // never loaded
 		}
 	}
+	slices.SortFunc(list, func(a, b api.Feed) int { return strings.Compare(a.Name, b.Name) })
 	return list, nil
 }
 
-// Update loads all sources, those in force also where they lost many records.
-// See httpapi.Feeds. Errors match repo.ErrConflict when an update is running.
-func (f *Feeds) Update(ctx context.Context, act authz.Act, force []string, progress func(api.FeedProgress)) (*api.Snapshot, error) {
+// Update loads the sources or feeds that req names, all where it names none,
+// those in force also where they lost many records. See httpapi.Feeds. Errors
+// match repo.ErrConflict when an update is running, and repo.ErrNotFound for a
+// name of none.
+func (f *Feeds) Update(ctx context.Context, act authz.Act, req api.FeedUpdate, progress func(api.FeedProgress)) (*api.Snapshot, error) {
 	if err := act.Permits(oci.Repository{}, authz.Administer); err != nil {
 		return nil, err
 	}
 	if len(f.o.Sources) == 0 {
 		return nil, fmt.Errorf("%w: no feed is configured; name one under feeds, or load a folder: bonded feed load DIR", repo.ErrConflict)
 	}
-	return f.load(ctx, act.Principal(), f.sources(force), progress)
+	sources, err := f.sources(req)
+	if err != nil {
+		return nil, err
+	}
+	return f.load(ctx, act.Principal(), sources, progress)
 }
 
-// sources returns the sources with what is forced: a whole source, or one of
-// its feeds, which is then loaded once more by itself.
-func (f *Feeds) sources(force []string) []feed.Source {
+// sources returns what an update asks for: whole sources, and single feeds of
+// some, each by itself.
+func (f *Feeds) sources(req api.FeedUpdate) ([]feed.Source, error) {
 	var list []feed.Source
 	for _, src := range f.o.Sources {
-		src.AcceptLoss = slices.Contains(force, src.Name)
-		list = append(list, src)
-		for _, name := range force {
-			if ecosystem, ok := strings.CutPrefix(name, src.Name+"/"); ok {
-				one := src
-				one.Ecosystems, one.AcceptLoss = []string{ecosystem}, true
-				list = append(list, one)
-			}
+		if src.AcceptLoss = slices.Contains(req.Force, src.Name); src.AcceptLoss || len(req.Feeds) == 0 || slices.Contains(req.Feeds, src.Name) {
+			list = append(list, src)
 		}
 	}
-	return list
+	named := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(req.Feeds), req.Force...))))
+	for _, name := range named {
+		i := slices.IndexFunc(f.o.Sources, func(src feed.Source) bool { return src.Of(name) })
+		if i < 0 {
+			return nil, fmt.Errorf("no feed %s is configured: %w; see: bonded feed list", oci.Quote(name), repo.ErrNotFound)
+		}
+		if one := f.o.Sources[i]; name != one.Name {
+			one.Ecosystems, one.AcceptLoss = []string{strings.TrimPrefix(name, one.Name+"/")}, slices.Contains(req.Force, name)
+			list = append(list, one)
+		}
+	}
+	return list, nil
 }
 
 // Refresh loads one configured source; it is the periodic job. A source whose
@@ -159,6 +181,12 @@ func (f *Feeds) Refresh(ctx context.Context, name string) error {
 }
 
 func (f *Feeds) load(ctx context.Context, by authz.Principal, sources []feed.Source, progress func(api.FeedProgress)) (*api.Snapshot, error) {
+	return f.alone(ctx, by, progress, func() (evidence.Snapshot, error) { return f.loadAll(ctx, sources) })
+}
+
+// alone runs what changes the advisories in force, and takes the result into
+// use. Errors match repo.ErrConflict when something else does.
+func (f *Feeds) alone(ctx context.Context, by authz.Principal, progress func(api.FeedProgress), fn func() (evidence.Snapshot, error)) (*api.Snapshot, error) {
 	if !f.running.TryLock() {
 		return nil, fmt.Errorf("an update of advisories is running: %w; wait for it, or see: bonded feed list", repo.ErrConflict)
 	}
@@ -166,7 +194,18 @@ func (f *Feeds) load(ctx context.Context, by authz.Principal, sources []feed.Sou
 	f.mu.Lock()
 	f.by, f.progress = by, progress
 	f.mu.Unlock()
-	var snapshotOf evidence.Snapshot
+	got, err := fn()
+	if _, liveErr := f.o.Live.Refresh(ctx); liveErr != nil {
+		err = errors.Join(err, liveErr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := snapshot(got)
+	return &s, nil
+}
+
+func (f *Feeds) loadAll(ctx context.Context, sources []feed.Source) (got evidence.Snapshot, err error) {
 	var problems []error
 	for _, src := range sources {
 		result, err := f.loader.Load(ctx, src)
@@ -174,19 +213,12 @@ func (f *Feeds) load(ctx context.Context, by authz.Principal, sources []feed.Sou
 			problems = append(problems, err)
 			continue
 		}
-		snapshotOf = result.Snapshot
+		got = result.Snapshot
 		if err := result.Err(); err != nil {
 			f.o.Log.WarnContext(ctx, "feeds were not taken", "source", src.Name, "error", err)
 		}
 	}
-	if _, err := f.o.Live.Refresh(ctx); err != nil {
-		problems = append(problems, err)
-	}
-	if err := errors.Join(problems...); err != nil {
-		return nil, err
-	}
-	s := snapshot(snapshotOf)
-	return &s, nil
+	return got, errors.Join(problems...)
 }
 
 // tell passes progress on.
@@ -234,6 +266,8 @@ func (f *Feeds) log(ctx context.Context, tx Tx, by authz.Principal, c *feed.Chan
 		kind = "feed.held"
 	case r.Err != nil:
 		kind = "feed.failed"
+	case r.Dropped:
+		kind = "feed.dropped"
 	case !changed:
 		return nil
 	}

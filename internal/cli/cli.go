@@ -64,9 +64,6 @@ type Deps struct {
 	Scan func(ctx context.Context, r ScanRequest) (*ScanResult, error)
 	// Fsck recomputes what must be true of stored state.
 	Fsck func(ctx context.Context, c *config.Config, r FsckRequest) (*fsck.Report, error)
-	// LoadFeed loads advisories from a folder into the database, without a
-	// server that runs on it.
-	LoadFeed func(ctx context.Context, c *config.Config, dir string, progress func(api.FeedProgress)) (*api.Snapshot, error)
 }
 
 // ServeOptions are what a server gets beside its configuration.

@@ -92,13 +92,6 @@ func fakeParts() cli.Deps {
 			}
 			return report, nil
 		},
-		LoadFeed: func(_ context.Context, _ *config.Config, dir string, progress func(api.FeedProgress)) (*api.Snapshot, error) {
-			if _, err := os.Stat(dir); err != nil {
-				return nil, cli.Unavailable(fmt.Errorf("opening %s: the data folder is in use", dir), "stop the server first")
-			}
-			progress(api.FeedProgress{Feed: "local", Records: 10, Total: 10})
-			return &snapshot, nil
-		},
 	}
 }
 

@@ -1,7 +1,10 @@
 package cli_test
 
 import (
+	"archive/tar"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -275,6 +278,26 @@ func (f *fakeServer) acts(handle handler) {
 		{Name: "osv", Source: "https://osv.example", Records: 100, LoadedAt: now.Add(-8 * 24 * time.Hour), CheckedAt: now, Problem: "lost 30 of 100 records", Held: true},
 	}
 	handle("GET /api/v1/feeds", func(*http.Request) (any, *api.Error) { return feeds, nil })
+	feeds = append(feeds, api.Feed{Name: "old", Source: "https://old.example", LoadedAt: now.Add(-100 * 24 * time.Hour), Gone: true}, api.Feed{Name: "vendor", Source: "/srv/vendor"})
+	handle("POST /api/v1/feeds/load", func(r *http.Request) (any, *api.Error) {
+		in := tar.NewReader(r.Body)
+		h, err := in.Next()
+		if err != nil || h.Name != "Go/GO-1.json" {
+			return nil, &api.Error{Code: "invalid", Message: "not a folder of advisories"}
+		}
+		if _, err := in.Next(); !errors.Is(err, io.EOF) {
+			return nil, &api.Error{Code: "invalid", Message: "more than was to be sent"}
+		}
+		return rawAnswer(fmt.Sprintf(`{"feed":"loaded/Go","records":1,"total":1}
+{"done":{"seq":42,"digest":%q,"advisories":57123},"feeds":[{"name":"loaded/Go","source":"bonded feed load","records":1,"loaded_at":%q,"checked_at":%q,"held":%s}]}
+`, snapshot.Digest, now.Format(time.RFC3339), now.Format(time.RFC3339), cmp.Or(map[string]string{"true": "false"}[r.URL.Query().Get("force")], "true"))), nil
+	})
+	handle("POST /api/v1/feeds/drop", func(r *http.Request) (any, *api.Error) {
+		if name := body[api.FeedDrop](f, r).Feed; name != "loaded" {
+			return nil, &api.Error{Code: "conflict", Message: "feed " + name + " is configured and would be loaded again", Next: "take it out of feeds in the configuration"}
+		}
+		return snapshot, nil
+	})
 	handle("POST /api/v1/feeds/update", func(r *http.Request) (any, *api.Error) {
 		answer := []api.FeedProgress{{Feed: "local", Records: 1, Total: 57000}, {Feed: "local", Records: 57000, Total: 57000}, {Done: &snapshot}}
 		if len(body[api.FeedUpdate](f, r).Force) == 0 {

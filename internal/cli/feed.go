@@ -2,16 +2,23 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"iter"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/client"
+	"github.com/bonded-dev/bonded/internal/config"
+	"github.com/bonded-dev/bonded/internal/vuln/feed"
 )
 
 func (p *program) feed() *cobra.Command {
 	return group("feed", "Where advisories come from, and how fresh they are", "  bonded feed list\n  bonded feed update",
-		p.feedList(), p.feedUpdate(), p.feedLoad())
+		p.feedList(), p.feedUpdate(), p.feedLoad(), p.feedDrop())
 }
 
 func (p *program) feedList() *cobra.Command {
@@ -55,14 +62,23 @@ func (pg *page) feeds(feeds []api.Feed) {
 			}
 			pg.wrap("  "+f.Name+" skipped: ", "    ", r)
 		}
+		if f.LoadedAt.IsZero() && f.Problem == "" {
+			pg.wrap("next: ", "  ", "bonded feed update "+f.Name)
+		}
 		if f.Held {
-			pg.wrap("next: ", "  ", "look at the source, and if it is right: bonded feed update --force "+f.Name)
+			take := "bonded feed update --force " + f.Name
+			if name, _, _ := strings.Cut(f.Name, "/"); name == config.LoadedFeed {
+				take = "bonded feed load FOLDER --force"
+			}
+			pg.wrap("next: ", "  ", "look at the source, and if it is right: "+take)
 		}
 	}
 }
 
 func (pg *page) feedState(f api.Feed) string {
 	switch {
+	case f.Gone:
+		return pg.faint.Render("gone")
 	case f.Held:
 		return pg.wait.Render("held back")
 	case f.Problem != "":
@@ -76,29 +92,34 @@ func (pg *page) feedState(f api.Feed) string {
 func (p *program) feedUpdate() *cobra.Command {
 	var req api.FeedUpdate
 	cmd := &cobra.Command{
-		Use:   "update",
-		Short: "Load what the feeds have, now",
-		Long: `Have the server load all feeds that changed, and judge again what they touch.
-A feed that lost many records is held back and the last good state stays,
-until it is named with --force.`,
-		Example: "  bonded feed update\n  bonded feed update --force osv",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.runFeedUpdate(cmd.Context(), req)
+		Use:     "update [FEED…]",
+		Aliases: []string{"refresh"},
+		Short:   "Load what the feeds have, now",
+		Long: `Have the server load the feeds named, or all, where they changed, and judge
+again what they touch. A feed that lost many records is held back and the last
+good state stays, until it is named with --force.`,
+		Example: "  bonded feed update\n  bonded feed update osv/Debian\n  bonded feed update --force osv",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			req.Feeds = args
+			return p.changeFeeds(cmd.Context(), func(ctx context.Context, c *client.Client) iter.Seq2[api.FeedProgress, error] {
+				return c.UpdateFeeds(ctx, req)
+			})
 		},
 	}
 	cmd.Flags().StringArrayVar(&req.Force, "force", nil, "take this `FEED` although it lost many records; repeat it for more")
 	return cmd
 }
 
-func (p *program) runFeedUpdate(ctx context.Context, req api.FeedUpdate) error {
+// changeFeeds shows the progress of what changes the advisories in force, and
+// what came of it.
+func (p *program) changeFeeds(ctx context.Context, change func(context.Context, *client.Client) iter.Seq2[api.FeedProgress, error]) error {
 	c, _, err := p.connect(ctx)
 	if err != nil {
 		return err
 	}
 	bars := p.feedBars()
 	defer bars.done()
-	for u, err := range c.UpdateFeeds(ctx, req) {
+	for u, err := range change(ctx, c) {
 		if err != nil {
 			return err
 		}
@@ -135,36 +156,96 @@ func (pg *page) loaded(s *api.Snapshot) {
 }
 
 func (p *program) feedLoad() *cobra.Command {
-	var at dataFlags
+	var force bool
 	cmd := &cobra.Command{
 		Use:   "load FOLDER",
-		Short: "Load advisories from a folder into a server that is not running",
-		Long: `Load advisories from a folder in the layout of osv.dev into the database of a
-server on this machine, which must not be running: for an air gap, or to
-prepare a server before its first start. A running server takes a folder as a
-feed (feeds in the configuration, or bonded serve --feed FOLDER).`,
-		Example: "  bonded feed load /media/stick/osv\n  bonded feed load ./osv --data /srv/bonded",
+		Short: "Load advisories from a folder on this machine",
+		Long: `Send a folder of advisories in the layout of osv.dev to the server, which loads
+it: for an air gap. Its feeds are named loaded/ECOSYSTEM, and replace those of
+the same name that were loaded before; they stay in force until they are loaded
+again, or dropped with bonded feed drop. A folder on the server's own machine
+can be a feed of the configuration instead.`,
+		Example: "  bonded feed load /media/stick/osv\n  bonded feed load ./osv --force",
 		Args:    cobra.ExactArgs(1),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return nil, cobra.ShellCompDirectiveFilterDirs
 		},
+		RunE: func(cmd *cobra.Command, args []string) error { return p.runFeedLoad(cmd.Context(), args[0], force) },
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "take feeds although they lost many records")
+	return cmd
+}
+
+func (p *program) runFeedLoad(ctx context.Context, dir string, force bool) error {
+	sent, err := feed.Sendable(ctx, dir)
+	if err != nil {
+		return usage("name a folder that holds ECOSYSTEM/all.zip, ECOSYSTEM/ID.json or ID.json", "%v", err)
+	}
+	var failed error // what kept the folder from being sent
+	err = p.changeFeeds(ctx, func(ctx context.Context, c *client.Client) iter.Seq2[api.FeedProgress, error] {
+		return func(yield func(api.FeedProgress, error) bool) {
+			steps := p.steps()
+			steps.step(fmt.Sprintf("sending %s, %s", many(sent.Files, "file", "files"), bytesOf(sent.Bytes)))
+			folder, stop := sending(ctx, dir)
+			defer func() { failed = stop() }()
+			defer steps.done()
+			for u, err := range c.LoadFeed(ctx, folder, force) {
+				steps.done()
+				if !yield(u, err) {
+					return
+				}
+			}
+		}
+	})
+	if err != nil && failed != nil && ctx.Err() == nil {
+		return failed
+	}
+	return err
+}
+
+// sending returns a folder as it is sent. stop ends that and returns what went
+// wrong with the folder, nil for nothing.
+func sending(ctx context.Context, dir string) (folder io.Reader, stop func() error) {
+	r, w := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := feed.Send(ctx, w, dir)
+		w.CloseWithError(err)
+		ended <- err
+	}()
+	return r, func() error {
+		r.CloseWithError(errNotWanted) // the server may have answered before it read all
+		if err := <-ended; !errors.Is(err, errNotWanted) {
+			return err
+		}
+		return nil
+	}
+}
+
+// errNotWanted is what a sender gets whose bytes nobody reads any more.
+var errNotWanted = errors.New("nobody reads any more")
+
+func (p *program) feedDrop() *cobra.Command {
+	return &cobra.Command{
+		Use:   "drop FEED",
+		Short: "Put out of force what was loaded from a folder",
+		Long: `Put out of force what bonded feed load has loaded: all of it, which is named
+loaded, or one feed. What it touches is judged again. A configured feed goes out
+of force when it is taken out of the configuration and the server starts again.`,
+		Example: "  bonded feed drop loaded/Debian\n  bonded feed drop loaded",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if p.env.LoadFeed == nil {
-				return absent("load advisories")
-			}
-			cfg, err := p.loadConfig(at)
+			c, _, err := p.connect(cmd.Context())
 			if err != nil {
 				return err
 			}
-			bars := p.feedBars()
-			s, err := p.env.LoadFeed(cmd.Context(), cfg, args[0], bars.update)
-			bars.done()
+			s, err := c.DropFeed(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			return show(p, s, func(pg *page, s *api.Snapshot) { pg.loaded(s) })
+			return show(p, s, func(pg *page, s *api.Snapshot) {
+				pg.line(pg.good.Render("DROPPED"), "  ", args[0], ", in force are ", many(s.Advisories, "advisory", "advisories"), "  ", pg.faint.Render(fmt.Sprintf("snapshot %d, %s", s.Seq, short(s.Digest))))
+			})
 		},
 	}
-	at.add(p, cmd)
-	return cmd
 }

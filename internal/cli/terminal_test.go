@@ -57,7 +57,7 @@ func TestTerminal(t *testing.T) {
 
 // TestAbsentParts: a build without a part says so.
 func TestAbsentParts(t *testing.T) {
-	for _, args := range [][]string{{"serve"}, {"init"}, {"fsck"}, {"scan", "x"}, {"feed", "load", "x"}} {
+	for _, args := range [][]string{{"serve"}, {"init"}, {"fsck"}, {"scan", "x"}} {
 		var said bytes.Buffer
 		env := cli.Env{Vars: []string{"HOME=" + t.TempDir()}, Clock: func() time.Time { return now }}
 		if code := cli.Run(t.Context(), env, cli.Stdio{Out: &said, Err: &said}, args); code != 5 || !strings.Contains(said.String(), "this build cannot") {

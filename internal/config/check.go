@@ -259,6 +259,9 @@ func (k *checker) feeds(feeds []Feed) {
 		if !namePattern.MatchString(f.Name) {
 			k.bad(field, "%q is no name for a feed: lower-case letters, digits and single - _ . only", f.Name)
 		}
+		if f.Name == LoadedFeed {
+			k.bad(field, "%q is the name of what bonded feed load loads", f.Name)
+		}
 		if first, ok := at[f.Name]; ok {
 			k.clash(field, fmt.Sprintf("feeds[%d]", first), "both are named "+f.Name)
 		}

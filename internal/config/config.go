@@ -154,7 +154,8 @@ type Zone struct {
 // ecosystem with all.zip or with one JSON file per record. Exactly one of url
 // and dir is needed.
 type Feed struct {
-	// Name tells feeds apart. Needed.
+	// Name tells feeds apart; not "loaded", which is what bonded feed load loads.
+	// Needed.
 	Name string `yaml:"name" json:"name"`
 	// URL is the "https://…" address above the ecosystems' folders.
 	URL string `yaml:"url" json:"url"`
@@ -168,6 +169,10 @@ type Feed struct {
 	// alone (bonded feed update). Optional. Default 1h.
 	Interval *Duration `yaml:"interval,omitempty" json:"interval,omitempty"`
 }
+
+// LoadedFeed names the source of advisories that people load by hand, which no
+// configured feed has.
+const LoadedFeed = "loaded"
 
 // DefaultInterval is the time between two updates of a feed that states none.
 const DefaultInterval = Duration(time.Hour)

@@ -119,6 +119,7 @@ func TestLoadRefuses(t *testing.T) {
 		{name: "sandbox", text: "zones: [{name: sandbox}]\n", want: "for development servers"},
 		{name: "feed without place", text: "feeds: [{name: a}]\n", want: "neither url nor dir"},
 		{name: "feed from two places", text: "feeds: [{name: a, url: \"https://a\", dir: b}]\n", want: "feeds[0].url: contradicts feeds[0].dir"},
+		{name: "feed of another", text: "feeds: [{name: loaded, dir: a}]\n", want: "what bonded feed load loads"},
 		{name: "feed too often", text: "feeds: [{name: a, dir: b, interval: 1s}]\n", want: "want 0s or at least 1m"},
 		{name: "lease", text: "limits: {lease: 1s}\n", want: "limits.lease: is 1s, at least 1m"},
 		{name: "budget", text: "analysis: {ratio: 0, file: 1}\n", want: "analysis.file: is 1, at least 1MiB"},

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/netip"
 
@@ -86,13 +87,19 @@ type Zones interface {
 // Feeds tells about advisories and loads them.
 type Feeds interface {
 	Feeds(ctx context.Context) ([]api.Feed, error) // sorted by name
-	// Update loads all feeds that changed and publishes a snapshot if any did.
-	// force names feeds that are taken although they lost many records. act is
-	// one of administer on the server. progress is called from one goroutine
-	// and may block for a while; it is never given Done or Error. When ctx ends
-	// before the snapshot is published, nothing has changed. An update that
-	// runs already is repo.ErrConflict.
-	Update(ctx context.Context, act authz.Act, force []string, progress func(api.FeedProgress)) (*api.Snapshot, error)
+	// Update loads the feeds asked for that changed and publishes a snapshot if
+	// any did. act is one of administer on the server. progress is called from
+	// one goroutine and may block for a while; it is never given Done or Error.
+	// When ctx ends before the snapshot is published, nothing has changed. An
+	// update that runs already is repo.ErrConflict.
+	Update(ctx context.Context, act authz.Act, req api.FeedUpdate, progress func(api.FeedProgress)) (*api.Snapshot, error)
+	// Load is Update from a folder, sent as a tar that is read while nothing
+	// else is loaded; acceptLoss takes feeds that lost many records. A stream
+	// that is no such folder is authz.ErrInvalid.
+	Load(ctx context.Context, act authz.Act, folder io.Reader, acceptLoss bool, progress func(api.FeedProgress)) (*api.Snapshot, error)
+	// Drop puts out of force what was loaded from a folder. act as for Update.
+	// What is configured is repo.ErrConflict.
+	Drop(ctx context.Context, act authz.Act, name string) (*api.Snapshot, error)
 }
 
 // Auditor reads the audit chain; audit.Log has the first two methods.

@@ -27,7 +27,8 @@ type endpoint struct {
 	needs        string // verb on the server, for the description; "" where it depends
 	summary      string
 	query        []parameter
-	body         reflect.Type // nil for none
+	body         reflect.Type // nil for none, or where bodyType says what it is
+	bodyType     string       // media type of a body that is no JSON; "" means application/json
 	answer       reflect.Type // nil for none
 	status       int          // of success; 0 means 200
 	mediaType    string       // of the answer; "" means application/json
@@ -71,6 +72,10 @@ var endpoints = []endpoint{
 	{method: "GET", path: "/gates/{name}", access: known, summary: "Return the text of a gate", answer: typeOf[api.Gate](), serve: func(c *call) error { return c.write(c.o.Zones.Gate(c.r.Context(), c.arg)) }},
 	{method: "GET", path: "/feeds", access: known, summary: "List the advisory feeds", answer: typeOf[[]api.Feed](), serve: func(c *call) error { return c.write(listed(c.o.Feeds.Feeds(c.r.Context()))) }},
 	{method: "POST", path: "/feeds/update", access: known, needs: "administer", summary: "Load the feeds; the answer is a stream of one JSON object a line", body: typeOf[api.FeedUpdate](), answer: typeOf[api.FeedProgress](), mediaType: "application/x-ndjson", serve: (*call).updateFeeds},
+	{method: "POST", path: "/feeds/load", access: known, needs: "administer", summary: "Load a folder of advisories: a tar of ECOSYSTEM/all.zip, or of ECOSYSTEM/ID.json or ID.json; the answer is a stream of one JSON object a line", query: []parameter{
+		{name: "force", about: "takes feeds although they lost many records", values: []string{"true", "false"}},
+	}, bodyType: tarType, answer: typeOf[api.FeedProgress](), mediaType: "application/x-ndjson", serve: (*call).loadFeed},
+	{method: "POST", path: "/feeds/drop", access: known, needs: "administer", summary: "Put out of force what was loaded from a folder", body: typeOf[api.FeedDrop](), answer: typeOf[api.Snapshot](), serve: (*call).dropFeed},
 	{method: "GET", path: "/health", access: known, summary: "Tell how the server is", answer: typeOf[api.Health](), serve: func(c *call) error { return c.write(c.o.Report.Health(c.r.Context())) }},
 
 	{method: "GET", path: "/audit", access: known, needs: "read-audit", summary: "List audit events", query: []parameter{

@@ -31,6 +31,7 @@ var (
 	errBody  = errors.New("not a valid body")
 	errLarge = errors.New("a body larger than this server reads")
 	errMedia = errors.New("a body of another type than application/json")
+	errTar   = errors.New("a body of another type than " + tarType)
 )
 
 // methodError says which methods a path has.
@@ -60,6 +61,7 @@ var table = []row{
 	{errQuery, http.StatusBadRequest, "invalid", seeDescription},
 	{errBody, http.StatusBadRequest, "invalid", seeDescription},
 	{errMedia, http.StatusUnsupportedMediaType, "invalid", "send Content-Type: application/json"},
+	{errTar, http.StatusUnsupportedMediaType, "invalid", "send a tar of the folder with Content-Type: " + tarType},
 	{errLarge, http.StatusRequestEntityTooLarge, "invalid", ""},
 	{errNarrow, http.StatusUnauthorized, "unauthorized", ""},
 	{authz.ErrUnauthenticated, http.StatusUnauthorized, "unauthorized", "log in: bonded login"},

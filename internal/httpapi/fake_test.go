@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -144,7 +145,34 @@ func (f *fake) Feeds(context.Context) ([]api.Feed, error) {
 	return []api.Feed{{Name: "osv/Go", Records: 7}}, f.err
 }
 
-func (f *fake) Update(ctx context.Context, act authz.Act, force []string, progress func(api.FeedProgress)) (*api.Snapshot, error) {
+func (f *fake) Load(_ context.Context, act authz.Act, folder io.Reader, acceptLoss bool, progress func(api.FeedProgress)) (*api.Snapshot, error) {
+	if err := act.Permits(oci.Repository{}, authz.Administer); err != nil {
+		f.t.Error(err)
+	}
+	b, err := io.ReadAll(folder)
+	if err != nil {
+		return nil, fmt.Errorf("receiving: %w", err)
+	}
+	for _, p := range f.feeds {
+		progress(p)
+	}
+	if err := f.note("load %q %v", b, acceptLoss); err != nil {
+		return nil, err
+	}
+	return &api.Snapshot{Seq: 4, Advisories: 8}, nil
+}
+
+func (f *fake) Drop(_ context.Context, act authz.Act, name string) (*api.Snapshot, error) {
+	if err := act.Permits(oci.Repository{}, authz.Administer); err != nil {
+		f.t.Error(err)
+	}
+	if name != "loaded" {
+		return nil, fmt.Errorf("of feed %q nothing is in force: %w", name, repo.ErrNotFound)
+	}
+	return &api.Snapshot{Seq: 5}, f.note("drop %s", name)
+}
+
+func (f *fake) Update(ctx context.Context, act authz.Act, req api.FeedUpdate, progress func(api.FeedProgress)) (*api.Snapshot, error) {
 	if err := act.Permits(oci.Repository{}, authz.Administer); err != nil {
 		f.t.Error(err)
 	}
@@ -159,7 +187,7 @@ func (f *fake) Update(ctx context.Context, act authz.Act, force []string, progre
 			return nil, ctx.Err()
 		}
 	}
-	if err := f.note("update %v", force); err != nil {
+	if err := f.note("update %v %v", req.Feeds, req.Force); err != nil {
 		return nil, err
 	}
 	return &api.Snapshot{Seq: 3, Advisories: 7}, nil

@@ -147,8 +147,8 @@ func (g *generator) operation(e endpoint) object {
 	if params != nil {
 		op["parameters"] = params
 	}
-	if e.body != nil {
-		op["requestBody"] = object{"required": true, "content": g.content("", e.body)}
+	if e.body != nil || e.bodyType != "" {
+		op["requestBody"] = object{"required": true, "content": g.content(e.bodyType, e.body)}
 	}
 	if e.needs != "" {
 		op["description"] = "Needs the verb " + e.needs + " on the server."

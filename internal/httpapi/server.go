@@ -1,9 +1,13 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"mime"
 	"net/http"
 	"strconv"
 	"time"
@@ -21,7 +25,8 @@ type stream struct {
 	begun bool
 }
 
-// streamIdle is how long the client may take to read one line.
+// streamIdle is how long the client may take to read one line, or to send
+// something more.
 const streamIdle = time.Minute
 
 func (s *stream) send(v any) error {
@@ -53,9 +58,62 @@ func (c *call) updateFeeds() error {
 	if err := c.decode(&req); err != nil {
 		return err
 	}
+	return c.changeFeeds(func(ctx context.Context, progress func(api.FeedProgress)) (*api.Snapshot, error) {
+		return c.o.Feeds.Update(ctx, act, req, progress)
+	})
+}
+
+func (c *call) loadFeed() error {
+	act, err := c.administer()
+	if err != nil {
+		return err
+	}
+	if t, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type")); err != nil || t != tarType {
+		return errTar
+	}
+	return c.changeFeeds(func(ctx context.Context, progress func(api.FeedProgress)) (*api.Snapshot, error) {
+		control := http.NewResponseController(c.w)
+		defer func() { _ = control.SetReadDeadline(time.Time{}) }()
+		return c.o.Feeds.Load(ctx, act, &patient{control: control, c: c}, c.query.Get("force") == "true", progress)
+	})
+}
+
+// tarType is the media type of a folder of advisories.
+const tarType = "application/x-tar"
+
+// patient reads a body that may take hours, as long as bytes keep coming.
+type patient struct {
+	control *http.ResponseController
+	c       *call
+}
+
+func (p *patient) Read(b []byte) (int, error) {
+	// A connection that knows no deadlines is bounded by the server alone.
+	_ = p.control.SetReadDeadline(p.c.o.Clock().Add(streamIdle))
+	n, err := p.c.r.Body.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w: it ended before it was complete: %v", errBody, err)
+	}
+	return n, err
+}
+
+func (c *call) dropFeed() error {
+	act, err := c.administer()
+	if err != nil {
+		return err
+	}
+	var req api.FeedDrop
+	if err := c.decode(&req); err != nil {
+		return err
+	}
+	return c.write(c.o.Feeds.Drop(c.r.Context(), act, req.Feed))
+}
+
+// changeFeeds answers with the progress of what changes the advisories.
+func (c *call) changeFeeds(change func(ctx context.Context, progress func(api.FeedProgress)) (*api.Snapshot, error)) error {
 	s := &stream{c: c}
 	ctx := c.r.Context()
-	done, err := c.o.Feeds.Update(ctx, act, req.Force, func(p api.FeedProgress) {
+	done, err := change(ctx, func(p api.FeedProgress) {
 		// A client that went away ends ctx, and the update with it.
 		_ = s.send(p)
 	})

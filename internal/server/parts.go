@@ -8,8 +8,6 @@ import (
 	"net"
 	"time"
 
-	"github.com/bonded-dev/bonded/api"
-	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/cli"
 	"github.com/bonded-dev/bonded/internal/config"
 	"github.com/bonded-dev/bonded/internal/db"
@@ -22,7 +20,7 @@ import (
 func Parts(version string, authFiles []string) cli.Deps {
 	p := parts{version}
 	scanner := Scanner{Version: version, AuthFiles: authFiles, Clock: time.Now} //nolint:forbidigo // wiring hands the clock of the machine to all others
-	return cli.Deps{Serve: p.serve, Init: p.init, Fsck: p.fsck, LoadFeed: p.loadFeed, Scan: scanner.Scan}
+	return cli.Deps{Serve: p.serve, Init: p.init, Fsck: p.fsck, Scan: scanner.Scan}
 }
 
 type parts struct{ version string }
@@ -121,21 +119,4 @@ func (s *Server) Fsck(ctx context.Context, content bool, progress func(done int)
 	return fsck.Check(ctx, fsck.Options{
 		Zones: s.zones, Census: s.db, Lookups: s.db, Blobs: s.content.blobs, Log: s.db, Content: content, Progress: progress,
 	})
-}
-
-// loadFeed loads advisories from a folder into the database of a server that
-// does not run. What they change is judged when it does.
-func (p parts) loadFeed(ctx context.Context, c *config.Config, dir string, progress func(api.FeedProgress)) (_ *api.Snapshot, err error) {
-	only := *c
-	only.Feeds = []config.Feed{{Name: "local", Dir: config.Path(dir)}}
-	s, err := p.open(ctx, &only, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = closing(err, s) }()
-	act, err := authz.Check(authz.Internal("command"), authz.Administer, noRepository, nil)
-	if err != nil {
-		return nil, err
-	}
-	return s.feeds.Update(ctx, act, nil, progress)
 }

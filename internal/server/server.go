@@ -183,6 +183,11 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	} else if n > 0 {
 		s.log.InfoContext(ctx, "took over jobs of a process that died", "jobs", n)
 	}
+	if err := s.feeds.Retire(ctx); errors.Is(err, vuln.ErrSuperseded) {
+		s.log.WarnContext(ctx, "another server loads advisories; what is no longer configured goes out of force at the next start", "error", err)
+	} else if err != nil {
+		return errors.Join(err, s.stop())
+	}
 	s.sequencer.Start()
 	s.jobs.Start()
 	failed := make(chan error, len(s.serving))

@@ -84,7 +84,7 @@ func (s *Server) newFeeds(database assess.DB) (*assess.Feeds, error) {
 		sources = append(sources, sourceOf(f))
 	}
 	return assess.NewFeeds(assess.FeedOptions{
-		Sources: sources, Reader: s.db, Stager: s.db, DB: database, Live: s.advisories, Client: &http.Client{Timeout: time.Hour},
+		Sources: sources, Loaded: config.LoadedFeed, Reader: s.db, Stager: s.db, DB: database, Live: s.advisories, Client: &http.Client{Timeout: time.Hour},
 		Temp: temp, Clock: s.clock, Rand: s.rand, Log: s.log,
 	}), nil
 }

@@ -130,7 +130,7 @@ func (w *world) load() {
 	if err != nil {
 		w.Fatal(err)
 	}
-	if _, err := w.feeds.Update(w.Context(), act, nil, nil); err != nil {
+	if _, err := w.feeds.Update(w.Context(), act, api.FeedUpdate{}, nil); err != nil {
 		w.Fatal(err)
 	}
 }

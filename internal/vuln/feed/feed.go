@@ -52,6 +52,9 @@ type Source struct {
 	// it says which ecosystems the files cover: none when empty, as a handful
 	// of private advisories does not make an ecosystem's packages checked.
 	Ecosystems []string
+	// Partial says that a folder may hold some of the feeds only: those of the
+	// others that were loaded before are not missed.
+	Partial bool
 	// AcceptLoss takes feeds that lost more than a tenth of their records.
 	AcceptLoss bool
 }

@@ -74,7 +74,7 @@ func (r *run) load(ctx context.Context) (Result, error) {
 	for _, eco := range missing {
 		result.Feeds = append(result.Feeds, r.refuse(r.src.Name+"/"+eco, FeedResult{}, fmt.Errorf("ecosystem %s is not published at %s", oci.Quote(eco), r.src.display())))
 	}
-	if len(r.src.Ecosystems) == 0 {
+	if len(r.src.Ecosystems) == 0 && !r.src.Partial {
 		for _, name := range r.vanished(folders) {
 			result.Feeds = append(result.Feeds, r.refuse(name, FeedResult{}, fmt.Errorf("no longer published at %s", r.src.display())))
 		}

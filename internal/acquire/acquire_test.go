@@ -251,6 +251,13 @@ func TestEvidenceIsNotMeant(t *testing.T) {
 		t.Errorf("took %s", got)
 	}
 	l = newLayout(t)
+	typed := l.image("linux/amd64", "typed")
+	typed.ArtifactType = oci.MediaTypeDockerConfig // as crane pull --format=oci writes it
+	l.root(typed, "")
+	if s := mustOpen(t, dir(t, l.all())); contents(t, s, must(t, s).Manifest)[0] != "typed" {
+		t.Error("an image with the type of its configuration is not taken for one")
+	}
+	l = newLayout(t)
 	l.root(sig, "sha256-"+strings.Repeat("a", 64)+".sig")
 	wantError(t, dir(t, l.all()), "only what is said about images elsewhere", ErrNotFound)
 }

@@ -107,12 +107,16 @@ func (l *layout) choose(index *oci.Manifest, t target) error {
 }
 
 // isEvidence recognises roots that say something about another: with an
-// artifact type, for no platform, or by cosign's tags.
+// artifact type, for no platform, or by cosign's tags. Some tools write the
+// type of its configuration as that of an image.
 func isEvidence(d oci.Descriptor) bool {
 	ref := d.Annotations[refAnnotation]
-	return d.ArtifactType != "" || d.Platform.IsUnknown() ||
+	return d.ArtifactType != "" && !slices.Contains(runnable, d.ArtifactType) || d.Platform.IsUnknown() ||
 		strings.HasPrefix(ref, "sha256-") && (strings.HasSuffix(ref, ".sig") || strings.HasSuffix(ref, ".att") || strings.HasSuffix(ref, ".sbom"))
 }
+
+// runnable are the artifact types of what is no evidence.
+var runnable = []string{oci.MediaTypeConfig, oci.MediaTypeDockerConfig, oci.MediaTypeHelmConfig}
 
 // named reports whether a root goes by a name, a tag or a digest.
 func named(d oci.Descriptor, name string) bool {

@@ -154,6 +154,7 @@ func decode(text []byte) (*document, *strictyaml.Fault) {
 	}
 	doc := &document{}
 	if f := strictyaml.Decode(root, doc); f != nil {
+		f.Text = hint(f.Text)
 		return nil, f
 	}
 	return doc, nil

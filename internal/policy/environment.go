@@ -184,7 +184,11 @@ func compileExpression(text string) (*compiled, []issue) {
 func issuesOf(iss *cel.Issues) []issue {
 	var all []issue
 	for _, e := range iss.Errors() {
-		all = append(all, issue{e.Location.Line(), e.Location.Column() + 1, e.Message})
+		text := hint(e.Message)
+		all = append(all, issue{e.Location.Line(), e.Location.Column() + 1, text})
+		if strings.Contains(text, "is no operator") {
+			break // what follows is about the rest of a text that was misread
+		}
 	}
 	return all
 }

@@ -259,7 +259,7 @@ func (e *evaluation) denied(r *rule, found []item) api.Reason {
 		e.setStay(&reason, r, found)
 	}
 	if len(found) > 0 {
-		reason.Remedy = fill(r.remedy, mending(found))
+		reason.Remedy = remedyFor(r.remedy, found)
 	}
 	if reason.Says == "" && len(found) == 0 {
 		reason.Says = "it is not so that " + r.says

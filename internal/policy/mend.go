@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"fmt"
 	"strings"
 
 	"github.com/bonded-dev/bonded/api"
@@ -19,6 +20,26 @@ func mending(found []item) api.Fact {
 		}
 	}
 	return worst
+}
+
+// remedyFor fills in a remedy, and says for how many other packages it has to be
+// done before the rule allows: the first alone would change nothing.
+func remedyFor(remedy string, found []item) string {
+	worst := mending(found)
+	text := fill(remedy, worst)
+	others := map[string]bool{}
+	for _, i := range found {
+		if p := i.fact.Package; p != "" && p != worst.Package {
+			others[p] = true
+		}
+	}
+	switch {
+	case text == "" || text == remedy || len(others) == 0:
+		return text
+	case len(others) == 1:
+		return text + ", and likewise 1 other package"
+	}
+	return fmt.Sprintf("%s, and likewise %d other packages", text, len(others))
 }
 
 // compareVersions orders two versions of one package as people read them: runs

@@ -34,3 +34,24 @@ func TestRemedyMendsAll(t *testing.T) {
 		t.Errorf("remedy for %+v", got)
 	}
 }
+
+// TestRemedyCountsOthers: a remedy for one of several packages says that there
+// are more.
+func TestRemedyCountsOthers(t *testing.T) {
+	fact := func(pkg string) item { return item{fact: api.Fact{Package: pkg, Fixed: "2"}} }
+	for _, tt := range []struct {
+		remedy string
+		found  []item
+		want   string
+	}{
+		{"update {package} to {fixed}", []item{fact("a"), fact("a")}, "update a to 2"},
+		{"update {package} to {fixed}", []item{fact("a"), fact("b"), fact("b")}, "update a to 2, and likewise 1 other package"},
+		{"update {package} to {fixed}", []item{fact("a"), fact("b"), fact("c")}, "update a to 2, and likewise 2 other packages"},
+		{"build it again", []item{fact("a"), fact("b")}, "build it again"},
+		{"see {where}", []item{fact("a"), fact("b")}, ""},
+	} {
+		if got := remedyFor(tt.remedy, tt.found); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.remedy, got, tt.want)
+		}
+	}
+}

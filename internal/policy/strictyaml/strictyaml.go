@@ -6,6 +6,7 @@ package strictyaml
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -157,6 +158,9 @@ func faultOf(err error) *Fault {
 	}
 	var y yaml.Error
 	if errors.As(err, &y) {
+		if strings.Contains(y.GetMessage(), "'\t' that cannot start any token") || strings.Contains(y.GetMessage(), "'	' that cannot start any token") {
+			return faultf(y.GetToken(), "a tab: YAML is indented with spaces")
+		}
 		return faultf(y.GetToken(), "%s", y.GetMessage())
 	}
 	return faultf(nil, "%v", err)

@@ -105,6 +105,9 @@ func (f *folderReader) index(ctx context.Context, im *inventory.Image) (*vuln.In
 	if err := f.readAll(ctx, portions, true, nil); err != nil {
 		return nil, err
 	}
+	if err := f.wantRecords(ctx, portions); err != nil {
+		return nil, err
+	}
 	x, err := build(evidence.Snapshot{Ecosystems: ecosystemsIn(portions)}, portions)
 	if err != nil {
 		return nil, err
@@ -114,6 +117,47 @@ func (f *folderReader) index(ctx context.Context, im *inventory.Image) (*vuln.In
 		return nil, err
 	}
 	return build(f.snapshot(portions), portions)
+}
+
+// wantRecords wants one record at least to be there: a folder of something else
+// would be counted as advisories that find nothing.
+func (f *folderReader) wantRecords(ctx context.Context, portions []portion) error {
+	for _, p := range portions {
+		if len(p.rows) > 0 {
+			return nil
+		}
+	}
+	for _, p := range portions {
+		found, err := f.holdsRecord(ctx, p.folder)
+		if found || err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("no file of %s can be read as an advisory, want ECOSYSTEM/%s or ECOSYSTEM/ID.json in the format of osv.dev", f.o.Dir, archiveName)
+}
+
+// errFound ends a search.
+var errFound = errors.New("found")
+
+// holdsRecord reports whether any record of a folder can be used.
+func (f *folderReader) holdsRecord(ctx context.Context, folder string) (bool, error) {
+	docs, _, err := f.open(folder)
+	if err != nil {
+		return false, err
+	}
+	defer docs.Close()
+	err = docs.each(ctx, func(file string, raw []byte) error {
+		if id, ok := strings.CutSuffix(file, ".json"); ok && raw != nil {
+			if _, err := f.row(folderSource+"/"+folder, id, raw); err == nil {
+				return errFound
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errFound) {
+		return true, nil
+	}
+	return false, err
 }
 
 // cvesOf returns the CVEs that findings are about.

@@ -162,6 +162,7 @@ func TestIndexForBadFolders(t *testing.T) {
 			raw[60] ^= 0xff
 			b.putRaw("PyPI", raw)
 		}, "PyPI: reading"},
+		"something else": {func(b *bench) { b.put("data", map[string]string{"settings.json": "{}"}) }, "no file of "},
 		"damaged elsewhere": {func(b *bench) {
 			b.put("PyPI", map[string]string{"P-000.json": record("P-000", "2.0", `,"aliases":["CVE-2026-0001"]`)})
 			b.putRaw("Go", zipped(b, records(9))[:300])

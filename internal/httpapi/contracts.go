@@ -72,7 +72,7 @@ type Promoter interface {
 	// promote on the target repository: the source's path in zone req.To. v is
 	// how the caller views the source, where it may pull; ref is req.Reference
 	// as it was read. A decision other than allow is no error. Errors match
-	// also repo.ErrConflict when source or target changed meanwhile.
+	// also ErrNoWay, and repo.ErrConflict when source or target changed meanwhile.
 	Promote(ctx context.Context, act authz.Act, v repo.Viewer, ref oci.Reference, req api.PromoteRequest) (*api.Promoted, error)
 }
 

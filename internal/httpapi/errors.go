@@ -34,6 +34,9 @@ var (
 	errTar   = errors.New("a body of another type than " + tarType)
 )
 
+// ErrNoWay: the zones know no way from the one to the other.
+var ErrNoWay = errors.New("no way between these zones")
+
 // methodError says which methods a path has.
 type methodError struct {
 	method string
@@ -71,6 +74,8 @@ var table = []row{
 	{oci.ErrNameInvalid, http.StatusBadRequest, "invalid", ""},
 	{oci.ErrTagInvalid, http.StatusBadRequest, "invalid", ""},
 	{oci.ErrDigestInvalid, http.StatusBadRequest, "invalid", ""},
+	{ErrNoWay, http.StatusBadRequest, "invalid", "see the ways between zones: bonded zone list"},
+	{vuln.ErrPURLInvalid, http.StatusBadRequest, "invalid", "write pkg:TYPE/NAME, such as pkg:golang/golang.org/x/net or pkg:deb/debian/openssl@3.0.11"},
 	{push.ErrRefused, http.StatusForbidden, "denied", ""},
 	{repo.ErrNotFound, http.StatusNotFound, "not-found", ""},
 	{repo.ErrConflict, http.StatusConflict, "conflict", ""},

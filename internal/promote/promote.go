@@ -157,11 +157,11 @@ func (f *Flow) checkWay(source, to oci.Repository) error {
 		return err
 	}
 	if source.Path() != to.Path() || !slices.Contains(dst.From, src.Name) {
-		ways := "nowhere"
-		if len(dst.From) > 0 {
-			ways = strings.Join(dst.From, ", ")
+		ways := "is reached from " + strings.Join(dst.From, ", ") + ", with the same path"
+		if len(dst.From) == 0 {
+			ways = "is reached by push alone"
 		}
-		return fmt.Errorf("promoting %s to %s: %w: %s is reached from %s, with the same path", source, to, ErrNoWay, dst.Name, ways)
+		return fmt.Errorf("promoting %s to %s: %w: %s %s", source, to, ErrNoWay, dst.Name, ways)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/db"
+	"github.com/bonded-dev/bonded/internal/httpapi"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/promote"
 	"github.com/bonded-dev/bonded/internal/push"
@@ -83,11 +84,19 @@ func (p promoter) Promote(ctx context.Context, act authz.Act, v repo.Viewer, ref
 		}
 	}
 	out, err := p.flow.Promote(ctx, act, from, promote.Request{From: ref, Viewer: v, Tags: req.Tags, DryRun: req.DryRun})
-	if errors.Is(err, promote.ErrNoWay) || errors.Is(err, promote.ErrNotAdmitted) {
+	if errors.Is(err, promote.ErrNoWay) {
+		return nil, noWay{err}
+	}
+	if errors.Is(err, promote.ErrNotAdmitted) {
 		return nil, fmt.Errorf("%w: %w", repo.ErrConflict, err)
 	}
 	return out, err
 }
+
+// noWay is an error of promote that also matches httpapi.ErrNoWay.
+type noWay struct{ error }
+
+func (e noWay) Unwrap() []error { return []error{e.error, httpapi.ErrNoWay} }
 
 // zoneTeller answers how the registry is cut and judged.
 type zoneTeller struct {

@@ -39,7 +39,8 @@ func TestWay(t *testing.T) {
 	if status, body := w.pull(ops, "staging/app", "2"); status != http.StatusOK {
 		t.Errorf("pulling what was promoted: %d %s", status, body)
 	}
-	w.promote(dev, "staging/app:2", "production", http.StatusForbidden) // ann has no such right
+	w.promote(dev, "staging/app:2", "production", http.StatusForbidden)  // ann has no such right
+	w.promote(w.admin, "dev/app:2", "production", http.StatusBadRequest) // there is no such way
 	if promoted = w.promote(w.admin, "staging/app:2", "production", http.StatusOK); promoted.Decision.Outcome != api.Allow {
 		t.Errorf("production refused a clean image: %+v", promoted.Decision)
 	}

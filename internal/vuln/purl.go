@@ -1,6 +1,7 @@
 package vuln
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -17,13 +18,16 @@ var distros = map[string]string{
 	"suse": "SUSE", "opensuse": "openSUSE", "openeuler": "openEuler", "mageia": "Mageia",
 }
 
+// ErrPURLInvalid matches errors of FromPURL.
+var ErrPURLInvalid = errors.New("not a valid package URL")
+
 // FromPURL reads a package URL as a package, as far as it tells: Ecosystem has
 // a release only where a distro qualifier such as debian-12 names it, Source
 // only where an upstream qualifier does, and Version may be "".
 func FromPURL(s string) (inventory.Package, error) {
 	u, err := packageurl.FromString(s)
 	if err != nil {
-		return inventory.Package{}, fmt.Errorf("reading package URL %s: %w", oci.Quote(s), err)
+		return inventory.Package{}, fmt.Errorf("%w: %s: %v", ErrPURLInvalid, oci.Quote(s), err)
 	}
 	q := u.Qualifiers.Map()
 	p := inventory.Package{Type: u.Type, Namespace: u.Namespace, Name: u.Name, Version: u.Version, Arch: q["arch"]}

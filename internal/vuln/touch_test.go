@@ -1,6 +1,7 @@
 package vuln
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -204,8 +205,10 @@ func TestFromPURL(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", in, d)
 		}
 	}
-	if _, err := FromPURL("openssl"); err == nil {
-		t.Error("what is no package URL is read as one")
+	for _, in := range []string{"openssl", "pkg:zzz", ""} {
+		if _, err := FromPURL(in); !errors.Is(err, ErrPURLInvalid) {
+			t.Errorf("%q: error %v, want one that matches ErrPURLInvalid", in, err)
+		}
 	}
 }
 

@@ -47,6 +47,10 @@ var rooms = map[string]room{
 	// The test language of gates is for those who write gates, so it is in the program.
 	"internal/policy/policytest": {tier: engines, also: map[string]string{"internal/policy": "runs it"}},
 	"internal/trust":             {tier: engines},
+	"internal/trust/ca":          {tier: engines, also: ofTrust},
+	"internal/trust/oidc":        {tier: engines, also: ofTrust},
+	"internal/trust/tsa":         {tier: engines, also: ofTrust},
+	"internal/trust/tuf":         {tier: engines, also: ofTrust},
 	"internal/audit":             {tier: engines, also: acts},
 	"internal/job":               {tier: engines},
 	"internal/config":            {tier: engines},
@@ -85,6 +89,12 @@ var rooms = map[string]room{
 // acts says why an engine may know authz: its values are the permission that a
 // change of state carries, which nothing else can make.
 var acts = map[string]string{"internal/authz": "mutating methods take the act that permits them"}
+
+// ofTrust says why the services of an instance may know its keys.
+var ofTrust = map[string]string{
+	"internal/trust": "signs with the keys of the instance",
+	"internal/authz": "a token, and a certificate, is of a principal",
+}
 
 var onlyBlobs = []string{"internal/blob", "internal/oci"}
 

@@ -148,6 +148,11 @@ func empty(n ast.Node) bool {
 // syntax turns an error of the YAML package into a Problem.
 func (d document) syntax(err error) Problem {
 	p := Problem{File: d.name, Why: err.Error()}
+	var value *misplaced
+	if errors.As(err, &value) && value.at != nil && value.at.Position != nil {
+		p.Line, p.Column = value.at.Position.Line, value.at.Position.Column
+		return p
+	}
 	var at yaml.Error
 	if !errors.As(err, &at) {
 		return p

@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 )
 
 // Size is a number of bytes. It is written as digits with an optional unit:
@@ -41,6 +44,9 @@ func (s *Size) UnmarshalText(b []byte) error {
 	*s = Size(n * unit)
 	return nil
 }
+
+// UnmarshalYAML reads the same, and knows where a fault stands.
+func (s *Size) UnmarshalYAML(n ast.Node) error { return readAt(n, s.UnmarshalText) }
 
 // String writes the size with the largest unit of 1024 that divides it.
 func (s Size) String() string {
@@ -75,6 +81,9 @@ func (d *Duration) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// UnmarshalYAML reads the same, and knows where a fault stands.
+func (d *Duration) UnmarshalYAML(n ast.Node) error { return readAt(n, d.UnmarshalText) }
+
 // String writes whole hours, minutes and seconds without zeros behind: "24h".
 func (d Duration) String() string {
 	s := time.Duration(d).String()
@@ -89,6 +98,26 @@ func (d Duration) String() string {
 
 // MarshalText writes String.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// misplaced is a fault of one value of a file.
+type misplaced struct {
+	at  *token.Token
+	why error
+}
+
+func (m *misplaced) Error() string { return m.why.Error() }
+
+// readAt gives the text of a value to read.
+func readAt(n ast.Node, read func([]byte) error) error {
+	text := n.String()
+	if _, ok := n.(ast.ScalarNode); ok {
+		text = n.GetToken().Value
+	}
+	if err := read([]byte(text)); err != nil {
+		return &misplaced{n.GetToken(), err}
+	}
+	return nil
+}
 
 // Path is the path of a file or folder. In a configuration file a relative one
 // is relative to that file's folder; in the environment and in flags, to the

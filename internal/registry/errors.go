@@ -164,7 +164,7 @@ func (a answer) write(w http.ResponseWriter) {
 		warn(h, a.text)
 	}
 	entry := errorEntry{Code: a.code, Message: a.text}
-	if a.next != "" {
+	if a.next != "" && !strings.Contains(a.text, a.next) { // crane and oras print both
 		entry.Detail = &errorDetail{a.next}
 	}
 	b, err := json.Marshal(errorBody{[]errorEntry{entry}})

@@ -21,8 +21,11 @@ type found struct {
 	placed *repo.Placed
 	viewer repo.Viewer
 	tags   []string
-	others []repo.Placement // further placements of the digest that the caller may know of
+	others []api.Placement // further placements of the digest that the caller may know of
 }
+
+// othersNamed is how many further placements are told with their tags.
+const othersNamed = 20
 
 // find leads from a reference to the placement that matters most to the
 // caller. Errors match repo.ErrNotFound.
@@ -32,7 +35,16 @@ func (a *Assessor) find(ctx context.Context, s repo.Sight, ref oci.Reference, zo
 		if err != nil {
 			return nil, err
 		}
-		f := &found{others: others}
+		f := &found{}
+		for i := range others {
+			var tags []string
+			if i < othersNamed {
+				if tags, err = tagsOf(ctx, tx, &others[i]); err != nil {
+					return nil, err
+				}
+			}
+			f.others = append(f.others, placement(&others[i], tags))
+		}
 		f.viewer, _ = s(at.Repository)
 		if f.placed, err = tx.Lookup(ctx, at.Repository, repo.Selector{Digest: at.Digest}, f.viewer); err != nil {
 			return nil, fmt.Errorf("looking up %s: %w", ref, err)
@@ -159,10 +171,7 @@ func (a *Assessor) Why(ctx context.Context, s repo.Sight, ref oci.Reference, zon
 		return nil, err
 	}
 	p := &f.placed.Placement
-	w := &api.Why{Artifact: f.artifact(), Held: p.State == repo.Held}
-	for _, o := range f.others {
-		w.Elsewhere = append(w.Elsewhere, placement(&o, nil))
-	}
+	w := &api.Why{Artifact: f.artifact(), Held: p.State == repo.Held, Elsewhere: f.others}
 	if p.State == repo.Held && !f.viewer.Visible(p) {
 		return w, nil
 	}
@@ -425,7 +434,7 @@ func (a *Assessor) SBOM(ctx context.Context, s repo.Sight, ref oci.Reference, fo
 		return nil, err
 	}
 	meta := sbom.Meta{
-		Name: f.placed.Repository.String(), Digest: f.placed.Manifest.Digest, Inventory: x.digest, AnalysedAt: x.analysed, Engine: a.Engine, ExtractorSet: a.Analyst.Set(),
+		Name: f.placed.Repository.String(), Digest: f.placed.Manifest.Digest, Inventory: x.digest, AnalysedAt: x.analysed, Engine: strings.TrimPrefix(a.Engine, "bonded "), ExtractorSet: a.Analyst.Set(),
 	}
 	switch format {
 	case "spdx":

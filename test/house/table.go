@@ -49,6 +49,7 @@ var rooms = map[string]room{
 	"internal/trust":             {tier: engines},
 	"internal/trust/ca":          {tier: engines, also: ofTrust},
 	"internal/trust/oidc":        {tier: engines, also: ofTrust},
+	"internal/trust/tlog":        {tier: engines, also: map[string]string{"internal/blob": "tiles are content, and nothing else keeps that"}},
 	"internal/trust/tsa":         {tier: engines, also: ofTrust},
 	"internal/trust/tuf":         {tier: engines, also: ofTrust},
 	"internal/audit":             {tier: engines, also: acts},

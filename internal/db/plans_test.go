@@ -28,6 +28,7 @@ var walks = []struct{ text, why string }{
 	{"FROM entry ORDER BY seq", "in the order of the key, one row"},
 	{"FROM snapshot ORDER BY seq", "in the order of the key, one row"},
 	{"FROM job WHERE state = 2 ORDER BY", "the index holds only those"},
+	{"FROM job WHERE state < 2 AND kind", "in the order of the index, until the first of those kinds"},
 	{"FROM enrol_code WHERE expires", "codes are few and gone within minutes"},
 }
 
@@ -60,6 +61,9 @@ func TestPlans(t *testing.T) {
 			}
 			if strings.Contains(query, "CROSS JOIN tag t") && strings.Contains(query, "LIMIT") && !strings.Contains(query, "UNION") && strings.Contains(line, "TEMP B-TREE") {
 				t.Errorf("a page of tags is sorted: %s", query)
+			}
+			if strings.Contains(query, "FROM job WHERE") && strings.Contains(line, "TEMP B-TREE") {
+				t.Errorf("the queue is sorted: %s", query)
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -389,5 +390,28 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}
 	if _, err := c.Zones(t.Context()); err == nil || len(other.asked) > 0 {
 		t.Error(err, other.asked)
+	}
+}
+
+// TestWrongScheme: who mistakes http for https, or the other way round, is told.
+func TestWrongScheme(t *testing.T) {
+	nothing := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	plain, secure := httptest.NewServer(nothing), httptest.NewTLSServer(nothing)
+	defer plain.Close()
+	defer secure.Close()
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	for url, want := range map[string]string{
+		strings.Replace(plain.URL, "http:", "https:", 1):  "write http://",
+		strings.Replace(secure.URL, "https:", "http:", 1): "write https://",
+	} {
+		c, err := New(Options{URL: url})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Zones(t.Context())
+		var e *Error
+		if !errors.As(err, &e) || !strings.Contains(e.Next, want) {
+			t.Errorf("%s: %v, want a next step with %q", url, err, want)
+		}
 	}
 }

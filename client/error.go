@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/bonded-dev/bonded/api"
@@ -63,6 +65,9 @@ func refused(res *http.Response) error {
 			Message: fmt.Sprintf("%s answered %s", res.Request.URL.Host, res.Status),
 			Next:    "it did not answer as a Bonded server does: check the URL, and proxies on the way",
 		}
+		if strings.Contains(string(body), "HTTP request to an HTTPS server") {
+			said.Next = "this server speaks TLS: write https:// in the URL"
+		}
 	}
 	e := fromAPI(said, res.StatusCode)
 	e.RetryAfter = retryAfter(res)
@@ -92,11 +97,21 @@ func codeOf(status int) string {
 
 // unreachable says why no answer came from host.
 func unreachable(host string, err error) error {
-	e := &Error{Code: "unavailable", Message: fmt.Sprintf("asking %s: %v", host, err), Next: "is the server running, and the URL right?", cause: err}
+	why := err
+	if call := (*url.Error)(nil); errors.As(err, &call) {
+		why = call.Err // without the method and the URL
+	}
+	e := &Error{Code: "unavailable", Message: fmt.Sprintf("asking %s: %v", host, why), Next: "is the server running, and the URL right?", cause: err}
 	var unknown x509.UnknownAuthorityError
+	var name x509.HostnameError
 	var verify *tls.CertificateVerificationError
-	if errors.As(err, &unknown) || errors.As(err, &verify) {
+	switch {
+	case errors.As(err, &name):
+		e.Next = "ask it by a name that its certificate has, or add this one on the server: tls.hosts"
+	case errors.As(err, &unknown) || errors.As(err, &verify):
 		e.Next = "the server's certificate is not trusted here: give its CA, as bonded trust ca prints it on the server"
+	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"): // net/http has no error value for it
+		e.Next = "this server speaks plain HTTP: write http:// in the URL"
 	}
 	return e
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net/netip"
+	"os"
 
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/authz"
@@ -72,7 +73,15 @@ func (s *Server) notes() map[string]string {
 	case len(s.config.Feeds) == 0:
 		notes["advisories"] = "no feed is configured; load a folder with: bonded feed load FOLDER"
 	case s.advisories.Index().Snapshot().Advisories == 0:
-		notes["advisories"] = "none yet: bonded feed update, or --feed DIR for an air gap"
+		notes["advisories"] = "none yet: bonded feed update"
+	}
+	for _, f := range s.config.Feeds {
+		if f.Dir == "" {
+			continue
+		}
+		if _, err := os.Stat(string(f.Dir)); err != nil {
+			notes["feed "+f.Name] = fmt.Sprintf("its folder cannot be read: %v", err)
+		}
 	}
 	if s.dev {
 		notes["development"] = "plain HTTP on loopback, and a zone that is not judged"

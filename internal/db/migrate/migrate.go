@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"time"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -49,8 +50,12 @@ func Up(ctx context.Context, db *sql.DB, o Options) error {
 		return err
 	}
 	done, err := p.Up(ctx)
-	for _, m := range done {
-		o.Logger.InfoContext(ctx, "migrated the database", "version", m.Source.Version, "took", m.Duration)
+	if n := len(done); n > 0 {
+		took := time.Duration(0)
+		for _, m := range done {
+			took += m.Duration
+		}
+		o.Logger.InfoContext(ctx, "migrated the database", "version", done[n-1].Source.Version, "steps", n, "took", took.Round(time.Millisecond).String())
 	}
 	if err != nil {
 		return fmt.Errorf("migrating the database: %w", err)

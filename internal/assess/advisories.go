@@ -158,8 +158,13 @@ func (a *Assessor) widened(ctx context.Context, after int64, now evidence.Snapsh
 	return !slices.Equal(before.Ecosystems, now.Ecosystems), nil
 }
 
-// keysAtOnce bounds how many packages one query asks for.
-const keysAtOnce = 200
+// Bounds of one query of the inverse index: packages that it asks for, and
+// manifests that it returns. Each query goes through all manifests that hold
+// the packages, so that there must be few.
+const (
+	keysAtOnce      = 200
+	manifestsAtOnce = 50_000
+)
 
 // rejudgeWith has the placements judged again that hold one of the packages.
 func (a *Assessor) rejudgeWith(ctx context.Context, keys []Component) error {
@@ -167,16 +172,18 @@ func (a *Assessor) rejudgeWith(ctx context.Context, keys []Component) error {
 		var after oci.Digest
 		for {
 			digests, err := view(ctx, a.DB, func(tx Tx) ([]oci.Digest, error) {
-				return tx.ManifestsWith(ctx, chunk, after, rejudgeBatch)
+				return tx.ManifestsWith(ctx, chunk, after, manifestsAtOnce)
 			})
 			if err != nil {
 				return err
 			}
-			if len(digests) == 0 {
-				break
+			for batch := range slices.Chunk(digests, rejudgeBatch) {
+				if err := a.enqueue(ctx, func(tx Tx) ([]repo.Placement, error) { return placementsOf(ctx, tx, batch) }); err != nil {
+					return err
+				}
 			}
-			if err := a.enqueue(ctx, func(tx Tx) ([]repo.Placement, error) { return placementsOf(ctx, tx, digests) }); err != nil {
-				return err
+			if len(digests) < manifestsAtOnce {
+				break
 			}
 			after = digests[len(digests)-1]
 		}

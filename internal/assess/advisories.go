@@ -25,9 +25,8 @@ const JobAdvisories = "advisories"
 const rejudgeBatch = 500
 
 // match finds what is wrong with an image, and what could not be looked at.
-// The order in examine matters: the image's record is stored before the index
-// is read, so that an image is either found by the job that follows a new
-// snapshot, or was judged by that snapshot.
+// An image that the job which follows a new snapshot cannot find, because its
+// record was not stored yet, is not decided under an older one: see stillInForce.
 func match(x *vuln.Index, im *inventory.Image) ([]evidence.Finding, []policy.Unchecked) {
 	findings, checked := x.Findings(im)
 	if checked.Complete() {

@@ -14,6 +14,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/policy"
 	"github.com/bonded-dev/bonded/internal/repo"
+	"github.com/bonded-dev/bonded/internal/vuln"
 )
 
 // examined is what is known about one manifest, wherever it stands.
@@ -29,9 +30,9 @@ type examined struct {
 	referrers []oci.Digest
 }
 
-// examine gathers what is known about d, analysing what was not analysed yet.
-// Errors match repo.ErrNotFound.
-func (a *Assessor) examine(ctx context.Context, d oci.Digest) (*examined, error) {
+// examine gathers what is known about d under the advisories of index, analysing
+// what was not analysed yet. Errors match repo.ErrNotFound.
+func (a *Assessor) examine(ctx context.Context, index *vuln.Index, d oci.Digest) (*examined, error) {
 	x := &examined{}
 	err := a.DB.View(ctx, func(tx Tx) (err error) {
 		if x.stored, err = tx.Stored(ctx, d); err != nil {
@@ -54,7 +55,6 @@ func (a *Assessor) examine(ctx context.Context, d oci.Digest) (*examined, error)
 		return nil, fmt.Errorf("examining %s: %w", d, err)
 	}
 	x.image, x.digest, x.analysed = inv.Image, inv.Digest, inv.At
-	index := a.Advisories.Index()
 	if x.snapshot, err = a.asOf(ctx, index.Snapshot(), x.image); err != nil {
 		return nil, err
 	}
@@ -66,6 +66,10 @@ func (a *Assessor) examine(ctx context.Context, d oci.Digest) (*examined, error)
 type Verdict struct {
 	Decision api.Decision
 	Snapshot int64 // sequence number of the advisories
+	// Under is that number too, or independent. All of a verdict, children
+	// included, is decided under one snapshot, and recorded only while that is
+	// in force.
+	Under int64
 	// Children holds the verdicts on the present image children of an index.
 	Children map[oci.Digest]Verdict
 	// Evidence lists all referrers of the digest and its children, at any depth.
@@ -82,6 +86,7 @@ type asked struct {
 	// not let in before its children; otherwise they are decided along with it.
 	recorded bool
 	depth    int
+	index    *vuln.Index              // set by the first ask
 	known    map[oci.Digest]*relative // below the index that was asked about first
 }
 
@@ -94,11 +99,17 @@ func (a *Assessor) ask(ctx context.Context, q asked) (*Verdict, error) {
 	if gate == nil {
 		return nil, fmt.Errorf("%s is in a sandbox: nothing is judged there", q.at.Repository)
 	}
-	x, err := a.examine(ctx, q.at.Digest)
+	if q.index == nil {
+		q.index = a.Advisories.Index()
+	}
+	x, err := a.examine(ctx, q.index, q.at.Digest)
 	if err != nil {
 		return nil, err
 	}
-	v := &Verdict{Snapshot: x.snapshot.Seq, Children: map[oci.Digest]Verdict{}, Evidence: slices.Clone(x.referrers)}
+	v := &Verdict{Snapshot: x.snapshot.Seq, Under: independent, Children: map[oci.Digest]Verdict{}, Evidence: slices.Clone(x.referrers)}
+	if x.image != nil {
+		v.Under = x.snapshot.Seq
+	}
 	in := a.input(q, x)
 	if x.manifest.IsIndex() {
 		if q.depth > oci.MaxIndexDepth {
@@ -176,7 +187,7 @@ func (a *Assessor) relative(ctx context.Context, q asked, d oci.Digest) (*relati
 	}
 	at := placed.Placement
 	at.Repository = q.at.Repository
-	verdict, err := a.ask(ctx, asked{from: q.from, at: at, clause: q.clause, recorded: q.recorded, depth: q.depth + 1, known: q.known})
+	verdict, err := a.ask(ctx, asked{from: q.from, at: at, clause: q.clause, recorded: q.recorded, depth: q.depth + 1, index: q.index, known: q.known})
 	return &relative{present: true, verdict: verdict}, err
 }
 
@@ -198,15 +209,21 @@ func (r *relative) child(desc oci.Descriptor, v *Verdict) policy.Child {
 	if _, again := v.Children[child.Digest]; !again {
 		v.Children[child.Digest] = *r.verdict
 		v.Evidence = append(v.Evidence, r.verdict.Evidence...)
-		v.Snapshot = max(v.Snapshot, r.verdict.Snapshot)
+		v.Snapshot, v.Under = max(v.Snapshot, r.verdict.Snapshot), max(v.Under, r.verdict.Under)
 	}
 	return child
 }
 
 // Decide runs "enter" of the gate of to's zone for d as if it stood there,
 // with the children of an index as they stand in from, and records nothing.
-// Errors match repo.ErrNotFound.
+// Errors match repo.ErrNotFound, and repo.ErrConflict where another process has
+// the gate that counts.
 func (a *Assessor) Decide(ctx context.Context, from, to oci.Repository, d oci.Digest) (*Verdict, error) {
+	if err := a.catchUp(ctx, to); errors.Is(err, ErrOtherGate) {
+		return nil, fmt.Errorf("%w: %w", repo.ErrConflict, err)
+	} else if err != nil {
+		return nil, err
+	}
 	placed, err := view(ctx, a.DB, func(tx Tx) (*repo.Placed, error) {
 		return tx.Lookup(ctx, from, repo.Selector{Digest: d}, repo.Viewer{Quarantine: true})
 	})

@@ -68,10 +68,14 @@ func (a *Assessor) judge(ctx context.Context, r oci.Repository, d oci.Digest) er
 	if gate, err := a.gate(r); gate == nil {
 		return ignoreGone(err)
 	}
+	if err := a.catchUp(ctx, r); err != nil {
+		return err
+	}
 	verdict, err := a.ask(ctx, q)
 	if err != nil {
 		return err
 	}
+	decided := []*Verdict{verdict}
 	enters := q.clause == policy.Enter && verdict.Decision.Outcome == api.Allow
 	if q.clause == policy.Stay && len(s.pending) > 0 {
 		// A tag wants to move to what is in already: that is an entry of its own.
@@ -79,7 +83,7 @@ func (a *Assessor) judge(ctx context.Context, r oci.Repository, d oci.Digest) er
 		if err != nil {
 			return err
 		}
-		enters = again.Decision.Outcome == api.Allow
+		decided, enters = append(decided, again), again.Decision.Outcome == api.Allow
 	}
 	return a.DB.Update(ctx, func(tx Tx) error {
 		now, err := readStanding(ctx, tx, r, d)
@@ -91,6 +95,11 @@ func (a *Assessor) judge(ctx context.Context, r oci.Repository, d oci.Digest) er
 		}
 		if now.at.Version != s.at.Version {
 			return fmt.Errorf("%s@%s: %w", r, d, repo.ErrConflict)
+		}
+		for _, v := range decided {
+			if err := a.stillInForce(ctx, tx, r, v); err != nil {
+				return err
+			}
 		}
 		return a.apply(ctx, tx, now, verdict, enters)
 	})

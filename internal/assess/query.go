@@ -302,7 +302,7 @@ func (a *Assessor) look(ctx context.Context, s repo.Sight, ref oci.Reference) (*
 	if err := f.see(); err != nil {
 		return nil, nil, err
 	}
-	x, err := a.examine(ctx, f.placed.Manifest.Digest)
+	x, err := a.examine(ctx, a.Advisories.Index(), f.placed.Manifest.Digest)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -337,7 +337,7 @@ func (a *Assessor) lookBelow(ctx context.Context, f *found, x *examined) (*found
 		if err := at.see(); err != nil {
 			return nil, nil, err
 		}
-		y, err := a.examine(ctx, c.Digest)
+		y, err := a.examine(ctx, a.Advisories.Index(), c.Digest)
 		return at, y, err
 	}
 	return nil, nil, fmt.Errorf("%s is an index, which %w, and none of its images is here", f.placed.Manifest.Digest, ErrNotAnalysed)

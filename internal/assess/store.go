@@ -85,6 +85,17 @@ type Decisions interface {
 	DecisionHistory(ctx context.Context, r oci.Repository, d oci.Digest, limit int) ([]Recorded, error)
 }
 
+// InForce tells by what decisions are made at the moment of a transaction. A
+// decision that was made by anything else is not recorded.
+type InForce interface {
+	// InForce returns the sequence number of the advisories in force, 0 when
+	// there are none, and the digest of the gate of a zone, zero when none was
+	// ever put in force.
+	InForce(ctx context.Context, zone string) (snapshot int64, gate oci.Digest, err error)
+	// PutGate puts a gate in force in a zone and returns the one before.
+	PutGate(ctx context.Context, zone string, gate oci.Digest) (before oci.Digest, err error)
+}
+
 // Tx is what an assessment reads and changes.
 type Tx interface {
 	repo.Reader
@@ -94,6 +105,7 @@ type Tx interface {
 	FactsWriter
 	Inverse
 	Decisions
+	InForce
 	vuln.Publisher
 	audit.Outbox
 	job.Enqueuer

@@ -37,6 +37,9 @@ type Tx interface {
 	repo.Graph
 	audit.Outbox
 	job.Enqueuer
+	// InForce returns the number of the advisories in force, and the gate of a
+	// zone, zero where none was put in force.
+	InForce(ctx context.Context, zone string) (snapshot int64, gate oci.Digest, err error)
 	// PutDecision inserts a decision and returns its id.
 	PutDecision(ctx context.Context, d *api.Decision, snapshot int64) (int64, error)
 }
@@ -45,6 +48,10 @@ type Tx interface {
 type Verdict struct {
 	Decision api.Decision
 	Snapshot int64 // sequence number of the advisories
+	// Under is that number too, negative when no advisory has a part in it. If
+	// others are in force when the promotion commits, or another gate, it is
+	// decided again: the job that follows either has judged what stood before.
+	Under    int64
 	Sentence string
 	// Children holds the verdicts on the present image children of an index, at
 	// any depth.
@@ -88,7 +95,7 @@ type Request struct {
 }
 
 // attempts bounds how often a promotion is decided again because evidence
-// arrived between deciding and committing.
+// arrived, or advisories came into force, between deciding and committing.
 const attempts = 5
 
 // Promote takes what From names into act's repository, of another zone. When
@@ -144,7 +151,7 @@ func (f *Flow) Promote(ctx context.Context, act, from authz.Act, in Request) (*a
 		}
 		return out, nil
 	}
-	return nil, fmt.Errorf("promoting %s to %s: evidence kept arriving while it was decided: %w; try again", d, to, repo.ErrConflict)
+	return nil, fmt.Errorf("promoting %s to %s: what it was decided by kept changing: %w; try again", d, to, repo.ErrConflict)
 }
 
 func (f *Flow) checkWay(source, to oci.Repository) error {
@@ -213,6 +220,9 @@ type move struct {
 }
 
 func (m *move) commit(ctx context.Context, tx Tx) error {
+	if err := m.inForce(ctx, tx); err != nil {
+		return err
+	}
 	m.closure, m.seen, m.placed = nil, map[oci.Digest]bool{}, map[oci.Digest]bool{}
 	var evidence []oci.Digest
 	if err := m.collect(ctx, tx, m.digest, m.seen, &evidence); err != nil {
@@ -243,6 +253,21 @@ func (m *move) commit(ctx context.Context, tx Tx) error {
 		ev = ev.With("tags", strings.Join(m.tags, ",")).With("tags_before", strings.Join(before, ","))
 	}
 	return tx.Append(ctx, ev)
+}
+
+// inForce returns repo.ErrConflict unless the verdict was made by what is in
+// force in this transaction.
+func (m *move) inForce(ctx context.Context, tx Tx) error {
+	snapshot, gate, err := tx.InForce(ctx, m.to.Zone())
+	switch {
+	case err != nil:
+		return err
+	case m.verdict.Under >= 0 && m.verdict.Under != snapshot:
+		return fmt.Errorf("%s was judged under snapshot %d of the advisories, and %d is in force: %w", m.digest, m.verdict.Under, snapshot, repo.ErrConflict)
+	case !gate.IsZero() && gate.String() != m.verdict.Decision.Inputs.Gate:
+		return fmt.Errorf("%s was judged by gate %s, and %s is in force: %w", m.digest, m.verdict.Decision.Inputs.Gate, gate, repo.ErrConflict)
+	}
+	return nil
 }
 
 // collect walks the closure as of this transaction: d and its present children

@@ -468,6 +468,10 @@ func (x *tx) Enqueue(ctx context.Context, kind, key string, _ time.Time) error {
 	return x.check(ctx, "Enqueue", true)
 }
 
+func (x *tx) InForce(ctx context.Context, _ string) (int64, oci.Digest, error) {
+	return 0, oci.Digest{}, x.check(ctx, "InForce", false)
+}
+
 func (x *tx) PutDecision(context.Context, *api.Decision, int64) (int64, error) {
 	return 0, fmt.Errorf("no decisions here")
 }

@@ -188,6 +188,9 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	} else if err != nil {
 		return errors.Join(err, s.stop())
 	}
+	if err := s.assess.PutGates(ctx); err != nil {
+		return errors.Join(err, s.stop())
+	}
 	s.sequencer.Start()
 	s.jobs.Start()
 	failed := make(chan error, len(s.serving))

@@ -118,6 +118,7 @@ func (s *Server) wireWork() error {
 		Handlers: map[string]job.Handler{
 			assess.JobJudge:      s.assess.Handle,
 			assess.JobAdvisories: s.assess.HandleAdvisories,
+			assess.JobGate:       s.assess.HandleGate,
 			assess.JobFeed:       func(ctx context.Context, j job.Job) error { return s.feeds.Refresh(ctx, j.Key) },
 			jobRecheck:           func(ctx context.Context, _ job.Job) error { return s.assess.Recheck(ctx) },
 			jobSweep:             func(ctx context.Context, _ job.Job) error { return s.sweep(ctx) },

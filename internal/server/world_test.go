@@ -34,6 +34,8 @@ type world struct {
 	admin api.Enrolled
 	feed  string // folder of its advisories
 	stop  func()
+	// opened is told of the server before it runs. Optional.
+	opened func(*Server)
 	// change makes the options what they are to be.
 	change func(*Options)
 }
@@ -66,6 +68,9 @@ func (w *world) start() {
 	w.change(&o)
 	if w.Server, err = New(w.Context(), o); err != nil {
 		w.Fatal(err)
+	}
+	if w.opened != nil {
+		w.opened(w.Server)
 	}
 	started, err := w.Started(w.Context())
 	if err != nil {

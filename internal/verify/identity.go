@@ -1,0 +1,95 @@
+package verify
+
+import (
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
+
+	"github.com/bonded-dev/bonded/internal/evidence"
+	"github.com/bonded-dev/bonded/internal/oci"
+)
+
+// identityOf reads who a verified certificate is for. A certificate that names
+// two, or two issuers, could be taken for either and is refused.
+func identityOf(cert *x509.Certificate) (evidence.Identity, error) {
+	if n := len(cert.URIs) + len(cert.EmailAddresses) + len(cert.DNSNames) + len(cert.IPAddresses); n > 1 {
+		return evidence.Identity{}, fmt.Errorf("its certificate names %d identities, and it must be one", n)
+	}
+	if err := oneIssuer(cert); err != nil {
+		return evidence.Identity{}, err
+	}
+	summary, err := certificate.SummarizeCertificate(cert)
+	if err != nil {
+		return evidence.Identity{}, errors.New("its certificate names nobody")
+	}
+	for _, text := range []string{summary.SubjectAlternativeName, summary.Issuer} {
+		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return evidence.Identity{}, fmt.Errorf("its certificate has a control character in %s", oci.Quote(text))
+		}
+	}
+	return evidence.Identity{Issuer: summary.Issuer, Subject: summary.SubjectAlternativeName, Claims: claims(summary.Extensions)}, nil
+}
+
+// oneIssuer refuses a certificate whose two ways to say the OIDC issuer differ,
+// or that says it twice.
+func oneIssuer(cert *x509.Certificate) error {
+	var old, current []string
+	for _, e := range cert.Extensions {
+		switch {
+		case e.Id.Equal(certificate.OIDIssuer):
+			old = append(old, string(e.Value))
+		case e.Id.Equal(certificate.OIDIssuerV2):
+			var text string
+			if rest, err := asn1.Unmarshal(e.Value, &text); err != nil || len(rest) > 0 {
+				return errors.New("its certificate has an issuer that is no text")
+			}
+			current = append(current, text)
+		}
+	}
+	for _, text := range append(old[min(1, len(old)):], current...) {
+		if len(current) > 1 || len(old) > 0 && text != old[0] {
+			return errors.New("its certificate names two OIDC issuers")
+		}
+	}
+	return nil
+}
+
+// claims are the extensions that are set, by Fulcio's names.
+func claims(e certificate.Extensions) map[string]string {
+	all := [...]struct{ name, value string }{
+		{"githubWorkflowTrigger", e.GithubWorkflowTrigger},
+		{"githubWorkflowSHA", e.GithubWorkflowSHA},
+		{"githubWorkflowName", e.GithubWorkflowName},
+		{"githubWorkflowRepository", e.GithubWorkflowRepository},
+		{"githubWorkflowRef", e.GithubWorkflowRef},
+		{"buildSignerURI", e.BuildSignerURI},
+		{"buildSignerDigest", e.BuildSignerDigest},
+		{"runnerEnvironment", e.RunnerEnvironment},
+		{"sourceRepositoryURI", e.SourceRepositoryURI},
+		{"sourceRepositoryDigest", e.SourceRepositoryDigest},
+		{"sourceRepositoryRef", e.SourceRepositoryRef},
+		{"sourceRepositoryIdentifier", e.SourceRepositoryIdentifier},
+		{"sourceRepositoryOwnerURI", e.SourceRepositoryOwnerURI},
+		{"sourceRepositoryOwnerIdentifier", e.SourceRepositoryOwnerIdentifier},
+		{"buildConfigURI", e.BuildConfigURI},
+		{"buildConfigDigest", e.BuildConfigDigest},
+		{"buildTrigger", e.BuildTrigger},
+		{"runInvocationURI", e.RunInvocationURI},
+		{"sourceRepositoryVisibilityAtSigning", e.SourceRepositoryVisibilityAtSigning},
+	}
+	var out map[string]string
+	for _, c := range all {
+		if c.value == "" {
+			continue
+		}
+		if out == nil {
+			out = make(map[string]string, len(all))
+		}
+		out[c.name] = c.value
+	}
+	return out
+}

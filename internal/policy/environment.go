@@ -167,6 +167,9 @@ func compileExpression(text string) (*compiled, []issue) {
 	if iss.Err() != nil {
 		return nil, issuesOf(iss)
 	}
+	if wrong := literalIssues(checked.NativeRep()); len(wrong) > 0 {
+		return nil, wrong
+	}
 	estimate, err := e.EstimateCost(checked, sizes{})
 	if err != nil {
 		return nil, []issue{{1, 1, fmt.Sprintf("estimating the cost: %v", err)}}

@@ -78,7 +78,7 @@ func initIn(ctx context.Context, o Options, places map[Slot]Place, c InitOptions
 	if err != nil {
 		return err
 	}
-	if err := writeRecord(o.Dir, rec); err != nil {
+	if err := writeRecord(o.Dir, recordName, rec); err != nil {
 		return err
 	}
 	b, err := off.encode(c.Passphrase, o.Clock(), o.Rand)
@@ -129,7 +129,6 @@ type draft struct {
 	from   time.Time // when what is new begins
 	until  time.Time // when what it replaces ends
 	fresh  []Key     // made or taken in this draft
-	stale  []string  // key files that nothing needs once the draft is the record
 }
 
 // key puts a new key into a slot: one that is made and stored as a file, or
@@ -152,9 +151,6 @@ func (d *draft) key(ctx context.Context, s Slot) error {
 			return nil // the same key gets another certificate
 		}
 		return fmt.Errorf("replacing key %s: the key in %s is the one in use; put the new one there first", s, at)
-	}
-	if p, err := ParsePlace(old.Place); had && err == nil && p.Strength == InFile {
-		d.stale = append(d.stale, p.Name)
 	}
 	d.rec.Keys[s] = keyRecord{Place: k.Place.String(), SPKI: k.SPKI}
 	d.fresh = append(d.fresh, k)
@@ -253,12 +249,12 @@ func (d *draft) succeed(list []chainRecord, chain []*x509.Certificate, usage x50
 	return append(list, newChain(chain[0].NotBefore, chain...)), nil
 }
 
-func writeRecord(dir string, rec *record) error {
+func writeRecord(dir, name string, rec *record) error {
 	b, err := rec.encode()
 	if err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(dir, recordName), b, 0o644); err != nil {
+	if err := writeFile(filepath.Join(dir, name), b, 0o644); err != nil {
 		return fmt.Errorf("storing the record of the instance: %w", err)
 	}
 	return nil

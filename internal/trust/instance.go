@@ -106,7 +106,7 @@ func (i *Instance) Reload(ctx context.Context) error {
 	if info, err := os.Stat(i.o.Dir); err == nil && info.Mode().Perm()&0o077 != 0 {
 		return fmt.Errorf("opening the trust folder %s: %w: others can look into it (mode %04o): chmod 700 it", i.o.Dir, ErrUnusable, info.Mode().Perm())
 	}
-	rec, err := readRecord(i.o.Dir)
+	rec, err := readRecord(i.o.Dir, recordName)
 	if errors.Is(err, ErrNone) {
 		return i.foundNone(err)
 	}

@@ -83,8 +83,8 @@ type state struct {
 }
 
 // readRecord reads the record of a folder. Errors match ErrNone or ErrUnusable.
-func readRecord(dir string) (*record, error) {
-	name := filepath.Join(dir, recordName)
+func readRecord(dir, name string) (*record, error) {
+	name = filepath.Join(dir, name)
 	info, err := os.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("opening the trust folder %s: %w", dir, ErrNone)

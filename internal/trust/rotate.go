@@ -6,9 +6,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -22,15 +25,14 @@ const DefaultOverlap = 24 * time.Hour
 type RotateOptions struct {
 	// Slots are the keys to replace. Those in files are made; of those in a
 	// credential or plug-in the new one must be there already. Intermediate and
-	// TSA get a new certificate in any case, if need be over the same key.
+	// TSA get a new certificate in any case, if need be over the same key. Root
+	// replaces them too, and TUFRoot and TUFTargets can be among them.
 	Slots []Slot
-	// NewRoot replaces the root's key and certificate, and so the intermediate
-	// and the timestamp authority. NewOffline is then where the offline file with
-	// the new key goes.
-	NewRoot    bool
+	// NewOffline is where the offline file with new keys of its own goes; there
+	// must be none. Needed for Root, TUFRoot and TUFTargets.
 	NewOffline string
-	Passphrase []byte // of NewOffline. Optional.
-	RootPlugin string // URI of the new root key where a KMS or HSM has it. Optional.
+	Passphrase []byte          // of NewOffline. Optional.
+	Plugins    map[Slot]string // URIs of new offline keys that a KMS or HSM has. Optional.
 	// Chain, in PEM, makes the root key a subordinate of a company's authority:
 	// the certificate over the key of Request first, the company's root last.
 	Chain []byte
@@ -44,17 +46,34 @@ type RotateOptions struct {
 	// Optional. Default DefaultOverlap; negative for none, after a theft.
 	Overlap time.Duration
 	// Publish is called with the instance as it will be, before it is: clients
-	// learn of a key before anything is signed with it. An error leaves all as
-	// it was. It may be called again for the same rotation. Optional.
-	Publish func(ctx context.Context, next *Instance, off *Offline) error
+	// learn of a key before anything is signed with it. On an error the instance
+	// stays as it was, and the rotation is pending. It may be called again for
+	// the same rotation. Optional.
+	Publish func(ctx context.Context, p Publication) error
+}
+
+// Publication is a rotation that clients have to learn of.
+type Publication struct {
+	Next, Was               *Instance
+	NextOffline, WasOffline *Offline // nil where no offline keys were given
+}
+
+func (c RotateOptions) replaces(slots ...Slot) bool {
+	return slices.ContainsFunc(c.Slots, func(s Slot) bool { return slices.Contains(slots, s) })
 }
 
 // offlineFree are the slots that no document signed by an offline key names.
 var offlineFree = []Slot{Issuer, Sign}
 
+// pendingName is the record of a rotation that clients may have learned of
+// already, and that this instance has not taken yet.
+const pendingName = "instance.next.json"
+
 // Rotate replaces keys and certificates of the instance in a folder. Processes
-// that have it open go on with what they have until their Reload. Errors match
-// those of Open, and ErrChain.
+// that have it open go on with what they have until their Reload. A rotation that
+// was interrupted, or whose publication failed, is finished by the next call with
+// the same options, which then makes nothing new. Errors match those of Open, and
+// ErrChain.
 func Rotate(ctx context.Context, o Options, c RotateOptions) (*Instance, error) {
 	i, err := Open(ctx, o)
 	if err != nil {
@@ -68,56 +87,85 @@ func Rotate(ctx context.Context, o Options, c RotateOptions) (*Instance, error) 
 	if err := i.Reload(ctx); err != nil { // another rotation may have just ended
 		return nil, err
 	}
-	if c.Overlap == 0 {
-		c.Overlap = DefaultOverlap
-	}
 	if err := i.mayRotate(c); err != nil {
 		return nil, err
 	}
-	d := i.draft(max(c.Overlap, 0))
-	done := false
-	defer func() {
-		if !done {
-			d.undo()
+	rec, err := readRecord(o.Dir, pendingName)
+	off := c.Offline
+	switch {
+	case errors.Is(err, ErrNone):
+		rec, off, err = i.prepare(ctx, c)
+	case err == nil:
+		o.Log.Warn("finishing a rotation that was interrupted", "folder", o.Dir)
+		if !maps.EqualFunc(rec.Offline, i.now.Load().rec.Offline, bytes.Equal) {
+			off, err = OpenOffline(ctx, c.NewOffline, c.Passphrase)
 		}
-	}()
-	off, err := d.change(ctx, i.now.Load(), c)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("rotating keys: %w", err)
 	}
-	next, err := i.as(ctx, d.rec)
+	if err := i.finish(ctx, c, rec, off); err != nil {
+		return nil, fmt.Errorf("rotating keys: %w; repeat it with the same options to finish it", err)
+	}
+	return i, i.Reload(ctx)
+}
+
+// prepare makes all that is asked for and stores it as pending.
+func (i *Instance) prepare(ctx context.Context, c RotateOptions) (*record, *Offline, error) {
+	if c.Overlap == 0 {
+		c.Overlap = DefaultOverlap
+	}
+	d := i.draft(max(c.Overlap, 0))
+	off, err := d.change(ctx, i.now.Load(), c)
+	if err == nil {
+		_, err = load(ctx, d.rec, i.o.opener(), i.places)
+	}
+	if err == nil {
+		err = writeRecord(i.o.Dir, pendingName, d.rec)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("checking the rotated keys: %w", err)
+		d.undo()
+	}
+	return d.rec, off, err
+}
+
+// finish publishes a pending record and makes it the instance's.
+func (i *Instance) finish(ctx context.Context, c RotateOptions, rec *record, off *Offline) error {
+	st, err := load(ctx, rec, i.o.opener(), i.places)
+	if err != nil {
+		return err
 	}
 	if c.Publish != nil {
-		if err := c.Publish(ctx, next, off); err != nil {
-			return nil, fmt.Errorf("publishing the rotated keys: %w", err)
+		p := Publication{Next: i.as(st), Was: i.as(i.now.Load()), NextOffline: off, WasOffline: c.Offline}
+		if err := c.Publish(ctx, p); err != nil {
+			return fmt.Errorf("publishing the new keys: %w", err)
 		}
 	}
-	if err := writeRecord(o.Dir, d.rec); err != nil {
-		return nil, err
+	dir := i.o.Dir
+	if err := errors.Join(os.Rename(filepath.Join(dir, pendingName), filepath.Join(dir, recordName)), syncDir(dir)); err != nil {
+		return fmt.Errorf("storing the record of the instance: %w", err)
 	}
-	done = true
-	d.sweep()
-	return i, i.Reload(ctx)
+	i.sweep(rec)
+	return nil
 }
 
 // mayRotate refuses what cannot be done before anything is.
 func (i *Instance) mayRotate(c RotateOptions) error {
-	trusted := c.NewRoot || c.Chain != nil || len(c.Forget) > 0
+	trusted := c.Chain != nil || len(c.Forget) > 0
+	all := append(Slots(), offlineSlots()...)
 	for _, s := range c.Slots {
-		if !slices.Contains(Slots(), s) {
-			return fmt.Errorf("rotating keys: there is no slot %.40q; slots are %v", s, Slots())
+		if !slices.Contains(all, s) {
+			return fmt.Errorf("rotating keys: there is no slot %.40q; slots are %v", s, all)
 		}
 		trusted = trusted || !slices.Contains(offlineFree, s)
 	}
 	switch {
 	case trusted && c.Offline == nil:
 		return errors.New("rotating keys: the offline keys are needed, because clients learn of the new key from what they sign (--offline-keys FILE)")
-	case c.NewRoot && c.Chain != nil:
+	case c.replaces(Root) && c.Chain != nil:
 		return errors.New("rotating keys: a new root key has no chain yet: rotate the root first, then send its request to the company's authority")
-	case c.NewRoot && c.NewOffline == "":
-		return errors.New("rotating keys: say where the offline file with the new root key goes (--new-offline-keys FILE)")
+	case c.replaces(offlineSlots()...) && c.NewOffline == "":
+		return errors.New("rotating keys: say where the offline file with the new keys goes (--new-offline-keys FILE)")
 	case c.Offline == nil:
 		return nil
 	}
@@ -139,15 +187,11 @@ func (i *Instance) draft(overlap time.Duration) *draft {
 	return &draft{o: i.o, places: i.places, rec: rec, m: maker{rec.Organization, i.o.Clock, i.o.Rand}, from: now.Add(-backdate), until: now.Add(overlap)}
 }
 
-// as returns the instance that a record would make.
-func (i *Instance) as(ctx context.Context, rec *record) (*Instance, error) {
-	st, err := load(ctx, rec, i.o.opener(), i.places)
-	if err != nil {
-		return nil, err
-	}
-	next := &Instance{o: i.o, places: i.places}
-	next.now.Store(st)
-	return next, nil
+// as returns an instance that stays in one state.
+func (i *Instance) as(st *state) *Instance {
+	same := &Instance{o: i.o, places: i.places}
+	same.now.Store(st)
+	return same
 }
 
 // change makes all that is asked for and returns the offline keys that are
@@ -157,23 +201,26 @@ func (d *draft) change(ctx context.Context, was *state, c RotateOptions) (*Offli
 		return nil, err
 	}
 	above := newest(was.authorities).Certs[1:]
-	off, slots := c.Offline, slices.Clone(c.Slots)
+	slots := slices.DeleteFunc(slices.Clone(c.Slots), func(s Slot) bool { return slices.Contains(offlineSlots(), s) })
+	off, err := d.newOffline(ctx, c)
+	if err != nil {
+		return nil, err
+	}
 	switch {
-	case c.NewRoot:
-		var err error
-		if off, above, err = d.newRoot(ctx, c); err != nil {
-			return nil, err
-		}
-		slots = append(slots, Intermediate, TSA)
-	case c.Chain != nil:
-		chain, err := parseChain(c.Chain)
+	case c.replaces(Root):
+		cert, err := d.m.root(off.Root.Signer)
 		if err != nil {
 			return nil, err
 		}
-		if err := checkChain(chain, off.Root.Signer.Public(), d.o.Clock()); err != nil {
+		above = []*x509.Certificate{cert}
+		slots = append(slots, Intermediate, TSA)
+	case c.Chain != nil:
+		if above, err = parseChain(c.Chain); err != nil {
 			return nil, err
 		}
-		above = chain
+		if err := checkChain(above, off.Root.Signer.Public(), d.o.Clock()); err != nil {
+			return nil, err
+		}
 		slots = append(slots, Intermediate, TSA)
 	}
 	slices.Sort(slots)
@@ -195,28 +242,29 @@ func (d *draft) change(ctx context.Context, was *state, c RotateOptions) (*Offli
 	return off, nil
 }
 
-// newRoot makes a root key, stores it with the other offline keys, and returns
-// them and its certificate.
-func (d *draft) newRoot(ctx context.Context, c RotateOptions) (*Offline, []*x509.Certificate, error) {
-	off := *c.Offline
-	key, err := makeOfflineKey(ctx, Root, c.RootPlugin, d.o.Rand)
-	if err != nil {
-		return nil, nil, fmt.Errorf("making key %s: %w", Root, err)
+// newOffline makes those offline keys that are replaced and stores them with
+// the others. The file stays when the rotation fails: it may have been moved.
+func (d *draft) newOffline(ctx context.Context, c RotateOptions) (*Offline, error) {
+	if !c.replaces(offlineSlots()...) {
+		return c.Offline, nil
 	}
-	off.Root = key
-	cert, err := d.m.root(key.Signer)
-	if err != nil {
-		return nil, nil, err
+	off := *c.Offline
+	for _, s := range offlineSlots() {
+		if !c.replaces(s) {
+			continue
+		}
+		key, err := makeOfflineKey(ctx, s, c.Plugins[s], d.o.Rand)
+		if err != nil {
+			return nil, fmt.Errorf("making key %s: %w", s, err)
+		}
+		off.set(key)
+		d.rec.Offline[s] = key.SPKI
 	}
 	b, err := off.encode(c.Passphrase, d.o.Clock(), d.o.Rand)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if err := writeOffline(c.NewOffline, b); err != nil {
-		return nil, nil, err
-	}
-	d.rec.Offline[Root] = key.SPKI
-	return &off, []*x509.Certificate{cert}, nil
+	return &off, writeOffline(c.NewOffline, b)
 }
 
 // forget takes log keys out of the record.
@@ -243,12 +291,23 @@ func (d *draft) undo() {
 	}
 }
 
-// sweep removes the files of replaced private keys. Processes that have them
-// open go on; their signatures are good for the overlap.
-func (d *draft) sweep() {
-	for _, name := range d.stale {
-		if err := os.Remove(filepath.Join(d.o.Dir, name)); err != nil {
-			d.o.Log.Warn("a replaced private key was left behind: remove it", "file", filepath.Join(d.o.Dir, name), "err", err)
+// madeKey is a file name that generate gives.
+var madeKey = regexp.MustCompile(`^[a-z-]+-[0-9a-f]{8}\.key$`)
+
+// sweep removes the files of private keys that the record does not name.
+// Processes that have them open go on; their signatures are good for the overlap.
+func (i *Instance) sweep(rec *record) {
+	named := map[string]bool{}
+	for _, k := range rec.Keys {
+		named[strings.TrimPrefix(k.Place, "file:")] = true
+	}
+	files, _ := filepath.Glob(filepath.Join(i.o.Dir, "*"+keySuffix))
+	for _, file := range files {
+		if name := filepath.Base(file); named[name] || !madeKey.MatchString(name) {
+			continue
+		}
+		if err := os.Remove(file); err != nil {
+			i.o.Log.Warn("a replaced private key was left behind: remove it", "file", file, "err", err)
 		}
 	}
 }

@@ -348,9 +348,9 @@ func TestRotationKeepsOldSignatures(t *testing.T) {
 	published := 0
 	next := w.rotate(RotateOptions{
 		Slots: []Slot{Intermediate, TSA, LogRekor, LogCT, Issuer}, Offline: w.offline(""),
-		Publish: func(_ context.Context, next *Instance, _ *Offline) error {
+		Publish: func(_ context.Context, p Publication) error {
 			published++
-			if running.Version() == next.Version() || len(trusted(t, next).FulcioCertificateAuthorities()) != 2 {
+			if running.Version() != p.Was.Version() || running.Version() == p.Next.Version() || len(trusted(t, p.Next).FulcioCertificateAuthorities()) != 2 {
 				t.Error("what is published is not what comes")
 			}
 			return nil
@@ -394,7 +394,6 @@ func TestRotateRefuses(t *testing.T) {
 	other := newWorld(t)
 	other.o.Origin = "other.example"
 	other.init(InitOptions{})
-	boom := errors.New("boom")
 	tests := []struct {
 		name string
 		c    RotateOptions
@@ -403,9 +402,8 @@ func TestRotateRefuses(t *testing.T) {
 		{"without the offline keys", RotateOptions{Slots: []Slot{TSA}}, "offline keys are needed"},
 		{"offline keys of another instance", RotateOptions{Slots: []Slot{TSA}, Offline: other.offline("")}, "is of other.example"},
 		{"an unknown slot", RotateOptions{Slots: []Slot{"moon"}, Offline: off}, "no slot"},
-		{"a new root without a file", RotateOptions{NewRoot: true, Offline: off}, "--new-offline-keys"},
+		{"a new root without a file", RotateOptions{Slots: []Slot{Root}, Offline: off}, "--new-offline-keys"},
 		{"forgetting the log in use", RotateOptions{Forget: []string{i.Key(LogRekor).ID()}, Offline: off}, "in use"},
-		{"a publication that fails", RotateOptions{Slots: []Slot{TSA}, Offline: off, Publish: func(context.Context, *Instance, *Offline) error { return boom }}, "boom"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -421,6 +419,38 @@ func TestRotateRefuses(t *testing.T) {
 				t.Errorf("key files are left: %v", left)
 			}
 		})
+	}
+}
+
+func TestInterruptedRotationIsFinished(t *testing.T) {
+	w := newWorld(t)
+	i := w.init(InitOptions{})
+	boom := errors.New("boom")
+	var promised string
+	c := RotateOptions{
+		Slots: []Slot{TSA, Root, TUFRoot}, Offline: w.offline(""), NewOffline: filepath.Join(t.TempDir(), "new.json"),
+		Publish: func(_ context.Context, p Publication) error {
+			promised = p.Next.Version()
+			return boom
+		},
+	}
+	if _, err := Rotate(t.Context(), w.o, c); !errors.Is(err, boom) || !strings.Contains(err.Error(), "repeat it") {
+		t.Fatal(err)
+	}
+	if again, err := Open(t.Context(), w.o); err != nil || again.Version() != i.Version() {
+		t.Fatalf("the instance changed: %v", err)
+	}
+	c.Publish = func(_ context.Context, p Publication) error {
+		if p.NextOffline.TUFRoot.ID() == p.WasOffline.TUFRoot.ID() {
+			t.Error("the new offline keys are not read again")
+		}
+		return nil
+	}
+	if next := w.rotate(c); next.Version() != promised {
+		t.Error("what was published is not what came")
+	}
+	if left, _ := filepath.Glob(w.path("*" + keySuffix)); len(left) != len(Slots()) {
+		t.Errorf("key files are left: %v", left)
 	}
 }
 
@@ -448,7 +478,7 @@ func TestNewRoot(t *testing.T) {
 	old := leaf(t, i, w.now)
 	first := w.offline("")
 	path := filepath.Join(t.TempDir(), "new.json")
-	i = w.rotate(RotateOptions{NewRoot: true, NewOffline: path, Offline: first})
+	i = w.rotate(RotateOptions{Slots: []Slot{Root}, NewOffline: path, Offline: first})
 	tr := trusted(t, i)
 	if !accepted(tr, old, w.now) || !accepted(tr, leaf(t, i, w.now), w.now) {
 		t.Error("both generations must verify")

@@ -76,7 +76,8 @@ type DB struct {
 	postgres *postgres.Store // the engine when it is PostgreSQL, else nil
 	metrics  *metrics
 	hooks    hooks
-	wake     *waker // nil unless processes must be told of each other's commits
+	wake     *waker  // nil unless processes must be told of each other's commits
+	keep     *keeper // nil unless other processes may die
 	end      sync.Once
 }
 
@@ -130,6 +131,10 @@ func (db *DB) openPostgres(ctx context.Context, o Options) error {
 	if db.wake, err = newWaker(s, o.Rand, o.Logger, db.hooks.call); err != nil {
 		return errors.Join(err, s.Close())
 	}
+	if db.keep, err = db.newKeeper(s, o.Rand, o.Logger); err != nil {
+		db.wake.stop()
+		return errors.Join(err, s.Close())
+	}
 	return nil
 }
 
@@ -139,6 +144,9 @@ func (db *DB) Close() error {
 	db.end.Do(func() {
 		if db.wake != nil {
 			db.wake.stop()
+		}
+		if db.keep != nil {
+			db.keep.stop()
 		}
 		err = db.engine.Close()
 	})

@@ -19,8 +19,10 @@ func (tx *Tx) Enqueue(ctx context.Context, kind, key string, runAt time.Time) er
 	// Of a queued job (state 0) the earlier time counts; a running one (1) is
 	// told to run again; a buried one (2) starts over.
 	at := micros(runAt)
-	_, err := tx.exec(ctx, `INSERT INTO job (kind, key, state, run_at, due_at, again, attempt, claim, error) VALUES (?, ?, 0, ?, ?, 0, 0, 0, '')
+	// Whoever asks first is the cause of the next run.
+	_, err := tx.exec(ctx, `INSERT INTO job (kind, key, state, run_at, due_at, again, attempt, claim, error, trace, owner) VALUES (?, ?, 0, ?, ?, 0, 0, 0, '', ?, 0)
 		ON CONFLICT (kind, key) DO UPDATE SET
+			trace = CASE WHEN (job.state = 0 OR job.again > 0) AND job.trace <> '' THEN job.trace ELSE excluded.trace END,
 			again = CASE
 				WHEN job.state <> 1 THEN 0
 				WHEN job.again = 0 OR job.again > excluded.due_at THEN excluded.due_at
@@ -33,7 +35,7 @@ func (tx *Tx) Enqueue(ctx context.Context, kind, key string, runAt time.Time) er
 				ELSE job.due_at END,
 			attempt = CASE WHEN job.state = 2 THEN 0 ELSE job.attempt END,
 			error = CASE WHEN job.state = 2 THEN '' ELSE job.error END,
-			state = CASE WHEN job.state = 2 THEN 0 ELSE job.state END`, kind, key, at, at)
+			state = CASE WHEN job.state = 2 THEN 0 ELSE job.state END`, kind, key, at, at, job.Cause(ctx))
 	if err != nil {
 		return fmt.Errorf("queueing %s of %s: %w", kind, key, err)
 	}
@@ -41,11 +43,11 @@ func (tx *Tx) Enqueue(ctx context.Context, kind, key string, runAt time.Time) er
 	return nil
 }
 
-const jobColumns = `id, kind, key, run_at, attempt, claim, error`
+const jobColumns = `id, kind, key, run_at, attempt, claim, error, trace`
 
 func scanJob(rows *sql.Rows) (j job.Job, err error) {
 	var at int64
-	err = rows.Scan(&j.ID, &j.Kind, &j.Key, &at, &j.Attempt, &j.Claim, &j.Error)
+	err = rows.Scan(&j.ID, &j.Kind, &j.Key, &at, &j.Attempt, &j.Claim, &j.Error, &j.Trace)
 	j.RunAt = timeOf(at)
 	return j, err
 }
@@ -68,11 +70,11 @@ func (db *DB) Claim(ctx context.Context, kinds []string, limit int, lease time.D
 		// The pick is materialized: a plan that ran it twice would pick others.
 		query := list(`WITH picked (id) AS MATERIALIZED (
 				SELECT id FROM job WHERE state < 2 AND due_at <= ? AND `+ofKinds+` ORDER BY due_at, id LIMIT ?`+tx.skipLocked()+`)
-			UPDATE job SET state = 1, attempt = attempt + 1, claim = claim + 1, due_at = ?,
+			UPDATE job SET state = 1, attempt = attempt + 1, claim = claim + 1, due_at = ?, owner = ?,
 				again = CASE WHEN again > ? THEN again ELSE 0 END
 			WHERE id IN (SELECT picked.id FROM picked)
 			RETURNING `+jobColumns, len(kinds))
-		args := append(append([]any{micros(now)}, anys(kinds)...), limit, micros(now.Add(lease)), micros(now))
+		args := append(append([]any{micros(now)}, anys(kinds)...), limit, micros(now.Add(lease)), db.process(), micros(now))
 		return tx.each(ctx, query, args, func(rows *sql.Rows) error {
 			j, err := scanJob(rows)
 			jobs = append(jobs, j)
@@ -86,6 +88,14 @@ func (db *DB) Claim(ctx context.Context, kinds []string, limit int, lease time.D
 		return cmp.Or(a.RunAt.Compare(b.RunAt), cmp.Compare(a.ID, b.ID))
 	})
 	return jobs, nil
+}
+
+// process is the number of this process, 0 where it is the only one.
+func (db *DB) process() int64 {
+	if db.keep == nil {
+		return 0
+	}
+	return int64(db.keep.process)
 }
 
 // held changes a job that its claimant still holds; what it sets and the

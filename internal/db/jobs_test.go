@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/bonded-dev/bonded/internal/db"
 	"github.com/bonded-dev/bonded/internal/job"
 )
@@ -235,5 +237,49 @@ func TestPool(t *testing.T) {
 			t.Error("no error")
 		}
 		check(t, "what a failed update queued", keys(claim(t, d, 1)), "")
+	})
+}
+
+// TestJobsKnowTheirCause: a job carries the trace of who asked for its next run
+// first.
+func TestJobsKnowTheirCause(t *testing.T) {
+	each(t, func(t *testing.T, d *db.DB, _ *clock) {
+		ask := func(n byte) string {
+			t.Helper()
+			ctx := t.Context()
+			if n > 0 {
+				ctx = trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{
+					TraceID: trace.TraceID{n}, SpanID: trace.SpanID{n}, TraceFlags: trace.FlagsSampled,
+				}))
+			}
+			if err := d.Update(ctx, func(tx *db.Tx) error { return tx.Enqueue(ctx, "judge", "a", noon) }); err != nil {
+				t.Fatal(err)
+			}
+			return job.Cause(ctx)
+		}
+		run := func() job.Job {
+			t.Helper()
+			jobs := claim(t, d, 1)
+			if len(jobs) != 1 {
+				t.Fatalf("claimed %v", jobs)
+			}
+			return jobs[0]
+		}
+		check(t, "the cause of nothing", ask(0), "")
+		first := ask(1)
+		ask(2)
+		j := run()
+		check(t, "asked for three times", j.Trace, first)
+		third := ask(3)
+		ask(4)
+		if err := d.Finish(t.Context(), j); err != nil {
+			t.Fatal(err)
+		}
+		j = run()
+		check(t, "asked for while it ran", j.Trace, third)
+		if err := d.Retry(t.Context(), j, noon, "once more"); err != nil {
+			t.Fatal(err)
+		}
+		check(t, "tried again", run().Trace, third)
 	})
 }

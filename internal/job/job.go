@@ -10,6 +10,9 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // ErrLost is returned to a claimant whose lease has ended: another may have
@@ -25,12 +28,34 @@ type Job struct {
 	Attempt int   // 1 for the first run
 	Claim   int64 // tells this claim of the job from others
 	Error   string
+	Trace   string // Cause of what asked for it
+}
+
+// Cause returns the trace that ctx belongs to as a W3C traceparent, "" when
+// there is none or nobody records it. It is kept with a job, so that what comes
+// of a request can be seen with it.
+func Cause(ctx context.Context) string {
+	if !trace.SpanContextFromContext(ctx).IsSampled() {
+		return ""
+	}
+	carrier := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, carrier)
+	return carrier.Get(traceparent)
+}
+
+// traceparent is the header of W3C's Trace Context.
+const traceparent = "traceparent"
+
+// caused returns ctx as a part of the trace that asked for the job.
+func (j *Job) caused(ctx context.Context) context.Context {
+	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{traceparent: j.Trace})
 }
 
 // Enqueuer queues jobs inside a transaction.
 type Enqueuer interface {
 	// Enqueue queues (kind, key) to run at the time given, or the earlier of
-	// both when it is queued already. It becomes visible with the commit.
+	// both when it is queued already. It becomes visible with the commit. The
+	// Cause of ctx, or of an earlier call that the same run answers, goes along.
 	Enqueue(ctx context.Context, kind, key string, runAt time.Time) error
 }
 

@@ -15,6 +15,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 )
 
 // ErrPermanent matches errors of handlers that no further attempt would
@@ -45,7 +49,8 @@ type Options struct {
 	Workers int
 	// Lease is how long a job is kept from others; it is renewed while the job
 	// runs, so it only bounds how soon the jobs of a process that died are run
-	// by another. Optional: 1 minute.
+	// by another, where the Queue does not find that out by itself. Optional: 1
+	// minute.
 	Lease time.Duration
 	// Attempts is how often a job is tried before it is given up. Optional: 10,
 	// which with waits of 1 s doubled up to 10 min takes half an hour.
@@ -60,6 +65,7 @@ type Options struct {
 	Clock      func() time.Time
 	Rand       io.Reader             // Optional: crypto/rand; for the jitter of retries
 	Logger     *slog.Logger          // Optional: none
+	Tracer     trace.Tracer          // Optional: none
 	Registerer prometheus.Registerer // Optional: none
 }
 
@@ -70,6 +76,9 @@ func (o *Options) defaults() {
 	setDefault(&o.Poll, 5*time.Second)
 	if o.Rand == nil {
 		o.Rand = rand.Reader
+	}
+	if o.Tracer == nil {
+		o.Tracer = noop.NewTracerProvider().Tracer("")
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -257,7 +266,10 @@ func (p *Pool) run(j Job) {
 	}()
 	start := p.opts.Clock()
 	p.metrics.wait.WithLabelValues(j.Kind).Observe(max(0, start.Sub(j.RunAt).Seconds()))
-	ctx, cancel := context.WithCancelCause(p.base)
+	ctx, span := p.opts.Tracer.Start(j.caused(p.base), "job "+j.Kind, trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithAttributes(attribute.String("job.kind", j.Kind), attribute.String("job.key", j.Key), attribute.Int("job.attempt", j.Attempt)))
+	defer span.End()
+	ctx, cancel := context.WithCancelCause(ctx)
 	renewed := make(chan struct{})
 	go func() {
 		defer close(renewed)
@@ -268,6 +280,9 @@ func (p *Pool) run(j Job) {
 	cancel(nil)
 	<-renewed
 	p.metrics.seconds.WithLabelValues(j.Kind).Observe(max(0, p.opts.Clock().Sub(start).Seconds()))
+	if err != nil {
+		span.SetStatus(codes.Error, err.Error())
+	}
 	p.settle(j, err, cause)
 }
 

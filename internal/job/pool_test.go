@@ -5,10 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.opentelemetry.io/otel/codes"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 )
 
 // memory is a Queue that holds callers to its contract and can fail.
@@ -448,5 +453,41 @@ func TestStop(t *testing.T) {
 				t.Error("a job that was interrupted is to be given back, however often it was tried")
 			}
 		})
+	})
+}
+
+// TestSpans: a job is a span in the trace of its cause, and what it enqueues is
+// too.
+func TestSpans(t *testing.T) {
+	bubble(t, func(t *testing.T, m *memory) {
+		recorder := tracetest.NewSpanRecorder()
+		tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("job")
+		var causes []string
+		m.pool(Options{Tracer: tracer, Attempts: 1, Handlers: map[string]Handler{"a": func(ctx context.Context, j Job) error {
+			causes = append(causes, Cause(ctx))
+			return map[string]error{"bad": errors.New("no")}[j.Key]
+		}}})
+		request, span := tracer.Start(t.Context(), "request")
+		m.mu.Lock()
+		m.jobs["a good"] = &row{Job: Job{ID: 1, Kind: "a", Key: "good", RunAt: m.clock(), Trace: Cause(request)}, state: "queued"}
+		m.jobs["a bad"] = &row{Job: Job{ID: 2, Kind: "a", Key: "bad", RunAt: m.clock().Add(time.Second), Trace: "nonsense"}, state: "queued"}
+		m.mu.Unlock()
+		m.wake()
+		pass(time.Minute)
+		span.End()
+		ended := recorder.Ended()
+		if len(ended) != 3 || len(causes) != 2 {
+			t.Fatalf("%d spans, causes %q", len(ended), causes)
+		}
+		good, bad := ended[0], ended[1]
+		if good.Name() != "job a" || good.Parent().SpanID() != span.SpanContext().SpanID() || good.SpanContext().TraceID() != span.SpanContext().TraceID() {
+			t.Errorf("a job of a request is %s below %v", good.Name(), good.Parent().SpanID())
+		}
+		if bad.Parent().IsValid() || bad.Status().Code != codes.Error {
+			t.Errorf("a job of nobody that fails is %v below %v", bad.Status(), bad.Parent().SpanID())
+		}
+		if !strings.Contains(causes[0], good.SpanContext().SpanID().String()) {
+			t.Errorf("what it asks for is caused by %s, want span %s", causes[0], good.SpanContext().SpanID())
+		}
 	})
 }

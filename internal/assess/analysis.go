@@ -12,12 +12,15 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/bonded-dev/bonded/internal/analyze"
 	"github.com/bonded-dev/bonded/internal/blob"
 	"github.com/bonded-dev/bonded/internal/inventory"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
+	"github.com/bonded-dev/bonded/internal/telemetry"
 )
 
 // followed bounds how many uploads are analysed while they arrive, for each
@@ -88,9 +91,10 @@ type Following struct {
 var errAborted = errors.New("the upload was given up")
 
 // Follow analyses an upload while it arrives. read reads kept bytes at an
-// offset, until after Finish; closed is called when it is read no longer.
-func (a *Analyst) Follow(read func(ctx context.Context, p []byte, off int64) (int, error), closed func()) *Following {
-	ctx, cancel := context.WithCancel(a.ctx)
+// offset, until after Finish; closed is called when it is read no longer. Of
+// the request's context its trace alone counts.
+func (a *Analyst) Follow(request context.Context, read func(ctx context.Context, p []byte, off int64) (int, error), closed func()) *Following {
+	ctx, cancel := context.WithCancel(trace.ContextWithSpan(a.ctx, trace.SpanFromContext(request)))
 	f := &Following{analyst: a, cancel: cancel, ended: make(chan struct{})}
 	a.mu.Lock()
 	busy := a.follow >= followed*a.o.Workers
@@ -195,7 +199,11 @@ func (a *Analyst) analyze(ctx context.Context, r io.Reader) (analyze.Result, err
 		return analyze.Result{}, err
 	}
 	defer a.release()
-	return a.o.Analyzer.Layer(ctx, yielding{a, r})
+	ctx, span := telemetry.Start(ctx, "assess", "analyse layer")
+	result, err := a.o.Analyzer.Layer(ctx, yielding{a, r})
+	span.SetAttributes(attribute.Int("sets", len(result.Sets)), attribute.Bool("layer", !result.NotLayer))
+	telemetry.End(span, err)
+	return result, err
 }
 
 func (a *Analyst) acquire(ctx context.Context) error {

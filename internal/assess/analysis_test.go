@@ -52,7 +52,7 @@ func TestBlobThatCameAgain(t *testing.T) {
 	tx := factsTx{known: []byte{}, stored: make(chan oci.Digest, 1)}
 	a := newTestAnalyst(t, tx)
 	closed := make(chan struct{})
-	f := a.Follow(func(ctx context.Context, _ []byte, _ int64) (int, error) {
+	f := a.Follow(t.Context(), func(ctx context.Context, _ []byte, _ int64) (int, error) {
 		<-ctx.Done() // bytes that nobody has to wait for
 		return 0, ctx.Err()
 	}, func() { close(closed) })
@@ -78,7 +78,7 @@ func TestBlobThatIsNew(t *testing.T) {
 	read := func(_ context.Context, p []byte, off int64) (int, error) {
 		return bytes.NewReader(b.Bytes()).ReadAt(p, off)
 	}
-	f := a.Follow(read, func() {})
+	f := a.Follow(t.Context(), read, func() {})
 	size, d := int64(b.Len()), oci.FromBytes(b.Bytes())
 	f.Grow(size)
 	f.Finish(size, d)

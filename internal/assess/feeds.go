@@ -13,11 +13,14 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
+	"github.com/bonded-dev/bonded/internal/telemetry"
 	"github.com/bonded-dev/bonded/internal/vuln"
 	"github.com/bonded-dev/bonded/internal/vuln/feed"
 )
@@ -205,10 +208,19 @@ func (f *Feeds) alone(ctx context.Context, by authz.Principal, progress func(api
 	return &s, nil
 }
 
+// loadOne loads one source, as one span.
+func (f *Feeds) loadOne(ctx context.Context, src feed.Source) (feed.Result, error) {
+	ctx, span := telemetry.Start(ctx, "assess", "load feed", attribute.String("feed", src.Name))
+	result, err := f.loader.Load(ctx, src)
+	span.SetAttributes(attribute.Int64("snapshot", result.Snapshot.Seq), attribute.Bool("changed", result.Changed))
+	telemetry.End(span, errors.Join(err, result.Err()))
+	return result, err
+}
+
 func (f *Feeds) loadAll(ctx context.Context, sources []feed.Source) (got evidence.Snapshot, err error) {
 	var problems []error
 	for _, src := range sources {
-		result, err := f.loader.Load(ctx, src)
+		result, err := f.loadOne(ctx, src)
 		if err != nil {
 			problems = append(problems, err)
 			continue

@@ -113,7 +113,7 @@ func (f *Feeds) Load(ctx context.Context, act authz.Act, folder io.Reader, accep
 // back, which its state says.
 func (f *Feeds) loadFolder(ctx context.Context, dir string, acceptLoss bool) (evidence.Snapshot, error) {
 	src := feed.Source{Name: f.o.Loaded, Location: dir, Origin: byHand, AcceptLoss: acceptLoss, Partial: true}
-	result, err := f.loader.Load(ctx, src)
+	result, err := f.loadOne(ctx, src)
 	for i := range result.Feeds {
 		if r := &result.Feeds[i]; r.Err != nil && !errors.Is(r.Err, feed.ErrHeld) {
 			err = errors.Join(err, fmt.Errorf("%w: %w", authz.ErrInvalid, r.Err))

@@ -8,12 +8,15 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/inventory"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/policy"
 	"github.com/bonded-dev/bonded/internal/repo"
+	"github.com/bonded-dev/bonded/internal/telemetry"
 	"github.com/bonded-dev/bonded/internal/vuln"
 )
 
@@ -58,7 +61,10 @@ func (a *Assessor) examine(ctx context.Context, index *vuln.Index, d oci.Digest)
 	if x.snapshot, err = a.asOf(ctx, index.Snapshot(), x.image); err != nil {
 		return nil, err
 	}
+	_, span := telemetry.Start(ctx, "assess", "match", attribute.String("digest", d.String()), attribute.Int("packages", len(x.image.Packages)))
 	x.findings, x.unchecked = match(index, x.image)
+	span.SetAttributes(attribute.Int("findings", len(x.findings)))
+	telemetry.End(span, nil)
 	return x, nil
 }
 

@@ -12,12 +12,15 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/job"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
+	"github.com/bonded-dev/bonded/internal/telemetry"
 )
 
 // Errors that callers may test for, beside those of repo and authz.
@@ -102,7 +105,9 @@ const attempts = 5
 // the gate does not allow it nothing changes, and the answer says why. from
 // must permit pull on the source. Errors match ErrNoWay, ErrNotAdmitted,
 // repo.ErrNotFound, repo.ErrConflict, authz.ErrNotPermitted.
-func (f *Flow) Promote(ctx context.Context, act, from authz.Act, in Request) (*api.Promoted, error) {
+func (f *Flow) Promote(ctx context.Context, act, from authz.Act, in Request) (_ *api.Promoted, err error) {
+	ctx, span := telemetry.Start(ctx, "promote", "promote", attribute.String("from", in.From.String()), attribute.String("to", act.Repository().String()))
+	defer func() { telemetry.End(span, err) }()
 	to, source := act.Repository(), in.From.Repository
 	if err := act.Permits(to, authz.Promote); err != nil {
 		return nil, err

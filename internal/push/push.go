@@ -74,7 +74,7 @@ type Analysis interface {
 	// Follow is told of a new upload. read reads kept bytes at an offset and
 	// returns io.EOF at the current end; it works until after Finish, and is
 	// called by one goroutine. closed is called once when read no longer is.
-	Follow(read func(ctx context.Context, p []byte, off int64) (int, error), closed func()) Following
+	Follow(request context.Context, read func(ctx context.Context, p []byte, off int64) (int, error), closed func()) Following
 }
 
 // Following is the analysis of one upload. Its methods return at once.

@@ -63,7 +63,7 @@ func (f *Flow) Begin(ctx context.Context, act authz.Act) (blob.UploadID, error) 
 	if err := f.Sessions.BeginSession(ctx, u.session); err != nil {
 		return "", errors.Join(err, f.Uploads.Cancel(ctx, id))
 	}
-	f.follow(u, zone)
+	f.follow(ctx, u, zone)
 	f.mu.Lock()
 	f.live[id] = u
 	f.mu.Unlock()
@@ -105,13 +105,13 @@ func (f *Flow) makeRoom(ctx context.Context, principal string) error {
 }
 
 // follow starts the analysis of u, unless nothing is analysed in its zone.
-func (f *Flow) follow(u *upload, zone repo.Zone) {
+func (f *Flow) follow(ctx context.Context, u *upload, zone repo.Zone) {
 	if zone.Sandbox {
 		u.following = noAnalysis{}
 		return
 	}
 	t := &trailing{flow: f, upload: u, id: u.session.ID}
-	u.following = f.Analysis.Follow(t.read, t.close)
+	u.following = f.Analysis.Follow(ctx, t.read, t.close)
 }
 
 // trailing reads an upload behind its writer: from where uploads are kept, and
@@ -233,7 +233,7 @@ func (f *Flow) rebuild(ctx context.Context, u *upload, id blob.UploadID) error {
 		return fmt.Errorf("rehashing upload %s from %d: %v", id, from, err)
 	}
 	u.session, u.hash, u.size, u.saved = s, h, size, from
-	f.follow(u, zone)
+	f.follow(ctx, u, zone)
 	u.following.Grow(size)
 	return nil
 }

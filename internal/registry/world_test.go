@@ -123,7 +123,7 @@ func (c *counter) Read(p []byte) (int, error) {
 // nothing analyses nothing.
 type nothing struct{}
 
-func (nothing) Follow(func(context.Context, []byte, int64) (int, error), func()) push.Following {
+func (nothing) Follow(context.Context, func(context.Context, []byte, int64) (int, error), func()) push.Following {
 	return nothing{}
 }
 func (nothing) Grow(int64)               {}

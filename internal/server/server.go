@@ -170,8 +170,8 @@ func limitsOf(c *config.Config) push.Limits {
 // following lets push follow uploads through assess.
 type following struct{ analyst *assess.Analyst }
 
-func (f following) Follow(read func(context.Context, []byte, int64) (int, error), closed func()) push.Following {
-	return f.analyst.Follow(read, closed)
+func (f following) Follow(request context.Context, read func(context.Context, []byte, int64) (int, error), closed func()) push.Following {
+	return f.analyst.Follow(request, read, closed)
 }
 
 // Run answers until ctx ends, then stops: no new requests, running ones are

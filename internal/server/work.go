@@ -124,6 +124,7 @@ func (s *Server) wireWork() error {
 			jobSweep:             func(ctx context.Context, _ job.Job) error { return s.sweep(ctx) },
 		},
 		Periodic: periodic, Enqueue: s.enqueue, Clock: s.clock, Rand: s.rand, Logger: s.log, Registerer: s.metrics,
+		Tracer: s.tracing.Tracer("job"),
 	})
 	s.sequencer = audit.NewSequencer(audit.SequencerOptions{Log: s.db, Logger: s.log})
 	s.db.OnCommit(func(c db.Commit) {

@@ -121,12 +121,18 @@ func (w *world) enrol(name string, grants ...string) api.Enrolled {
 // advise loads one advisory about a Go module.
 func (w *world) advise(id, module, fixed, severity string) {
 	w.Helper()
+	w.advised(id, module, fixed, severity)
+	w.load()
+}
+
+// advised is advise without loading it.
+func (w *world) advised(id, module, fixed, severity string) {
+	w.Helper()
 	record := fmt.Sprintf(`{"schema_version":"1.7.0","id":%q,"modified":"2026-11-01T00:00:00Z","summary":"a test","severity":[{"type":"CVSS_V3","score":%q}],
 		"affected":[{"package":{"ecosystem":"Go","name":%q},"ranges":[{"type":"SEMVER","events":[{"introduced":"0"},{"fixed":%q}]}]}]}`, id, severity, module, fixed)
 	if err := os.WriteFile(filepath.Join(w.feed, id+".json"), []byte(record), 0o600); err != nil {
 		w.Fatal(err)
 	}
-	w.load()
 }
 
 func (w *world) load() {

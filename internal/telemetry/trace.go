@@ -8,6 +8,7 @@ import (
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -64,6 +65,21 @@ func StartTracing(ctx context.Context, o TraceOptions) (*Tracing, error) {
 
 // Tracer returns a tracer for a part of the program, named as its package.
 func (t *Tracing) Tracer(part string) trace.Tracer { return t.provider.Tracer(part) }
+
+// Start begins a span below the one of ctx, in the name of a part of the
+// program; where ctx has none, or nobody records it, it costs nothing. What
+// goes wrong is told by End.
+func Start(ctx context.Context, part, name string, attributes ...attribute.KeyValue) (context.Context, trace.Span) {
+	return trace.SpanFromContext(ctx).TracerProvider().Tracer(part).Start(ctx, name, trace.WithAttributes(attributes...))
+}
+
+// End ends a span that Start began, which err made fail unless it is nil.
+func End(span trace.Span, err error) {
+	if err != nil {
+		span.SetStatus(codes.Error, err.Error())
+	}
+	span.End()
+}
 
 // Stop sends what is left and ends the background work. It may be called twice.
 func (t *Tracing) Stop(ctx context.Context) error {

@@ -365,6 +365,9 @@ func (in *rawAffected) parse() (*Affected, error) {
 	base, full := canonicalEcosystem(in.Package.Ecosystem)
 	eco := lookupEcosystem(base)
 	a := &Affected{Ecosystem: full, Name: in.Package.Name, Rating: rate(in.Severity, in.Ecosystem, in.Database)}
+	if a.Rating.Vendor && !eco.distro {
+		a.Rating = a.Rating.general() // a distribution's urgency says nothing of what is not its package
+	}
 	if eco.fold != nil {
 		a.Name = eco.fold(a.Name)
 	}

@@ -166,3 +166,21 @@ func TestRatings(t *testing.T) {
 		}
 	}
 }
+
+// TestUrgencyOfAnother: what a distribution says of its own package does not
+// lower the rating of a package that it does not make.
+func TestUrgencyOfAnother(t *testing.T) {
+	for ecosystem, want := range map[string]evidence.Severity{"Go": "", "Debian:12": evidence.Negligible} {
+		r, err := ParseRecord([]byte(`{"id":"X-1","modified":"2026-01-01T00:00:00Z","database_specific":{"severity":"HIGH"},
+			"affected":[{"package":{"ecosystem":"` + ecosystem + `","name":"net"},"ecosystem_specific":{"urgency":"unimportant"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"}]}]}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Affected[0].Rating.Level; got != want {
+			t.Errorf("%s: rated %q, want %q", ecosystem, got, want)
+		}
+		if r.Rating.Level != evidence.High {
+			t.Errorf("the record is rated %q", r.Rating.Level)
+		}
+	}
+}

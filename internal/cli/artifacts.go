@@ -26,7 +26,11 @@ type listFlags struct {
 
 func (f *listFlags) add(cmd *cobra.Command, rows int) {
 	f.rows = rows
-	cmd.Flags().BoolVar(&f.all, "all", false, fmt.Sprintf("print the whole list, not its first %d", rows))
+	text := fmt.Sprintf("print the whole list, not its first %d", rows)
+	if rows == 0 {
+		text = "list all findings too"
+	}
+	cmd.Flags().BoolVar(&f.all, "all", false, text)
 }
 
 // cut returns the rows to print and how many are left out.
@@ -66,6 +70,7 @@ it has no findings does not mean that it is clean.`,
 			if err != nil {
 				return sought(err, args[0], l)
 			}
+			f.Tags = askedFirst(f.Tags, args[0])
 			f.Findings = slices.DeleteFunc(f.Findings, func(x api.Finding) bool {
 				return evidence.Severity(x.Severity).Rank() < evidence.Severity(least).Rank() || fixed_ && x.Fixed == ""
 			})
@@ -106,6 +111,10 @@ var findingColumns = []column{
 func (pg *page) findingRows(fs []api.Finding, list listFlags, how string) {
 	rows, left := cut(list, fs)
 	if len(rows) == 0 {
+		if left > 0 {
+			pg.line()
+			pg.line("More: ", many(left, "finding", "findings"), ": ", how)
+		}
 		return
 	}
 	var cells [][]string
@@ -200,6 +209,7 @@ func (p *program) inventory() *cobra.Command {
 			if err != nil {
 				return sought(err, args[0], l)
 			}
+			inv.Tags = askedFirst(inv.Tags, args[0])
 			if kind != "" {
 				inv.Packages = slices.DeleteFunc(inv.Packages, func(x api.Package) bool { return x.Type != kind })
 			}
@@ -376,7 +386,7 @@ func (pg *page) affected(a *api.Affected, left bool) {
 	}
 	pg.line(head)
 	if ids := slices.DeleteFunc(slices.Clone(a.IDs), func(id string) bool { return id == a.Query }); len(ids) > 0 {
-		pg.line("  also     ", list(ids))
+		pg.wrap("  also     ", "           ", list(ids))
 	}
 	if a.Summary != "" {
 		pg.wrap("  what     ", "           ", a.Summary)

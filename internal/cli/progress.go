@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -18,7 +19,7 @@ type steps struct {
 	p    *program
 	bars *mpb.Progress
 	bar  *mpb.Bar
-	last string
+	last atomic.Pointer[string] // the name of the step
 }
 
 func (p *program) steps() *steps { return &steps{p: p} }
@@ -28,10 +29,10 @@ const refresh = 120 * time.Millisecond
 
 func (s *steps) step(what string) {
 	what = policy.Printable(what)
-	if what == s.last || s.p.output != outputText {
+	if last := s.last.Load(); last != nil && what == *last || s.p.output != outputText {
 		return
 	}
-	s.last = what
+	s.last.Store(&what)
 	if !s.p.io.ErrTerminal {
 		fmt.Fprintln(s.p.io.Err, what)
 		return
@@ -39,10 +40,10 @@ func (s *steps) step(what string) {
 	if s.bars == nil {
 		s.bars = mpb.New(mpb.WithOutput(s.p.io.Err), mpb.WithAutoRefresh(), mpb.WithRefreshRate(refresh))
 	}
-	if s.bar != nil {
-		s.bar.Abort(true)
+	if s.bar == nil { // one for all steps: a second one would leave the first on the screen
+		s.bar = s.bars.New(1, mpb.SpinnerStyle().PositionLeft(), mpb.BarWidth(2), mpb.BarFillerTrim(),
+			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return *s.last.Load() })))
 	}
-	s.bar = s.bars.New(1, mpb.SpinnerStyle().PositionLeft(), mpb.BarWidth(2), mpb.BarFillerTrim(), mpb.AppendDecorators(decor.Name(what)))
 }
 
 // done takes the spinner away.
@@ -51,7 +52,8 @@ func (s *steps) done() {
 		s.bar.Abort(true)
 		s.bars.Wait()
 	}
-	s.bars, s.bar, s.last = nil, nil, ""
+	s.bars, s.bar = nil, nil
+	s.last.Store(nil)
 }
 
 // feedBars shows how far the loading of each feed is.

@@ -36,7 +36,7 @@ tell.`,
 			return p.runScan(cmd.Context(), r, gate, list)
 		},
 	}
-	list.add(cmd, factsShown) // the verdict stays on the screen
+	list.add(cmd, 0) // the verdict stays on the screen
 	cmd.Flags().StringVar(&gate, "gate", "dev", "name of a shipped gate, or `FILE` with one")
 	cmd.Flags().StringVar(&advisories, "advisories", "", "`FOLDER` with advisories in the layout of osv.dev")
 	p.must(cmd.MarkFlagDirname("advisories"))

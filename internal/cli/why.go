@@ -59,6 +59,7 @@ func (p *program) runWhy(ctx context.Context, q client.WhyQuery, wait time.Durat
 	if err != nil {
 		return sought(err, asked, l)
 	}
+	w.Tags = askedFirst(w.Tags, asked)
 	p.outcome = exitOfWhy(w)
 	return show(p, w, func(pg *page, w *api.Why) {
 		zone, _, _ := strings.Cut(w.Repository, "/")

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -85,6 +86,17 @@ func refer(repository string, tags []string, digest string) string {
 		return repository + ":" + tags[0]
 	}
 	return repository + "@" + digest
+}
+
+// askedFirst puts the tag that ref asks by before the others: it is the name
+// that people know the artifact by.
+func askedFirst(tags []string, ref string) []string {
+	ref, _, _ = strings.Cut(ref, "@")
+	_, tag, ok := strings.Cut(ref[strings.LastIndexByte(ref, '/')+1:], ":")
+	if i := slices.Index(tags, tag); ok && i > 0 {
+		return slices.Concat(tags[i:i+1], tags[:i], tags[i+1:])
+	}
+	return tags
 }
 
 // many is "1 package", "2 packages", "no packages".

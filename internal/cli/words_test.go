@@ -73,3 +73,13 @@ func TestExits(t *testing.T) {
 		}
 	}
 }
+
+func TestAskedFirst(t *testing.T) {
+	for ref, want := range map[string]string{
+		"dev/a:3": "3 1 2", "dev/a:1": "1 2 3", "dev/a": "1 2 3", "dev/a:9": "1 2 3", "h:2/dev/a": "1 2 3", "dev/a@sha256:2": "1 2 3", "": "1 2 3",
+	} {
+		if got := strings.Join(askedFirst([]string{"1", "2", "3"}, ref), " "); got != want {
+			t.Errorf("%q: %s, want %s", ref, got, want)
+		}
+	}
+}

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/pem"
 	"fmt"
 	"time"
 
@@ -131,7 +133,11 @@ pattern * stands for one path segment and ** at the end for all that follow.`,
 			return show(p, inv, func(pg *page, inv *api.Invite) {
 				pg.line("code for ", pg.bold.Render(inv.Name), "  ", pg.bold.Render(inv.Code), "  valid for ", pg.validity(inv.Expires), ", shown once")
 				pg.line()
-				pg.line("its owner enrols with: bonded login ", l.URL, " --code ", inv.Code)
+				trust := ""
+				if block, _ := pem.Decode([]byte(l.CA)); block != nil {
+					trust = fmt.Sprintf(" --fingerprint %x", sha256.Sum256(block.Bytes))
+				}
+				pg.line("its owner enrols with: bonded login ", l.URL, " --code ", inv.Code, trust)
 			})
 		},
 	}

@@ -179,7 +179,7 @@ func (pg *page) snapshot(s api.Snapshot, how string) {
 		pg.line(pg.wait.Render("no advisories are loaded"), ": nothing could be found (", how, ")")
 		return
 	}
-	text := "as of " + count(s.Advisories) + " advisories"
+	text := "as of " + many(s.Advisories, "advisory", "advisories")
 	if !s.At.IsZero() {
 		text += " of " + pg.ago(s.At)
 	}

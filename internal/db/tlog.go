@@ -229,3 +229,54 @@ func (l *TileLog) Publish(ctx context.Context, size int64, checkpoint []byte) er
 	}
 	return nil
 }
+
+// WitnessLog keeps what this instance has cosigned as a witness.
+type WitnessLog struct{ db *DB }
+
+var _ tlog.WitnessStore = (*WitnessLog)(nil)
+
+// Witnessed returns the store of this instance as a witness.
+func (db *DB) Witnessed() *WitnessLog { return &WitnessLog{db} }
+
+// Latest implements tlog.WitnessStore.
+func (w *WitnessLog) Latest(ctx context.Context, origin string) (tlog.Checkpoint, error) {
+	c := tlog.Checkpoint{Origin: origin, Root: tlog.EmptyRoot()}
+	err := w.db.read(ctx, func(tx *Tx) error {
+		var root []byte
+		err := tx.row(ctx, `SELECT size, root FROM witnessed WHERE origin = ?`, []any{origin}, &c.Size, &root)
+		if errors.Is(err, conn.ErrNoRow) {
+			return nil
+		}
+		if err == nil {
+			c.Root, err = hashOf(root)
+		}
+		return err
+	})
+	if err != nil {
+		return c, fmt.Errorf("reading what was cosigned of %q: %w", origin, err)
+	}
+	return c, nil
+}
+
+// Swap implements tlog.WitnessStore.
+func (w *WitnessLog) Swap(ctx context.Context, old, next tlog.Checkpoint, signed []byte) error {
+	err := w.db.take(ctx, func(tx *Tx) error {
+		if old.Size == 0 {
+			_, err := tx.exec(ctx, `INSERT INTO witnessed (origin, size, root, checkpoint) VALUES (?, 0, ?, ?) ON CONFLICT (origin) DO NOTHING`,
+				next.Origin, old.Root[:], []byte{})
+			if err != nil {
+				return err
+			}
+		}
+		n, err := tx.exec(ctx, `UPDATE witnessed SET size = ?, root = ?, checkpoint = ? WHERE origin = ? AND size = ? AND root = ?`,
+			next.Size, next.Root[:], signed, next.Origin, old.Size, old.Root[:])
+		if err == nil && n == 0 {
+			err = tlog.ErrConflict
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("recording a cosignature of %q: %w", next.Origin, err)
+	}
+	return nil
+}

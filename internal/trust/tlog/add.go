@@ -255,7 +255,7 @@ func (l *Log) proved(ctx context.Context, w *waiting, t taken, signed []byte) (A
 	}
 	a := Added{Index: w.index, Leaf: w.entry.Leaf, Checkpoint: c, Signed: signed, Old: w.old}
 	if t.plan != nil && c.Size == t.plan.Next.Size && w.index >= c.Size-int64(len(t.plan.Leaves)) {
-		a.Proof, err = sumdb.ProveRecord(c.Size, w.index, &t.plan.edge)
+		a.Proof, err = proveNew(t.plan, w.index)
 	} else {
 		a.Proof, err = ProveInclusion(ctx, unbounded{l.Reader}, w.index, c.Size)
 	}
@@ -266,6 +266,11 @@ func (l *Log) proved(ctx context.Context, w *waiting, t taken, signed []byte) (A
 		return Added{}, fmt.Errorf("proving entry %d: %w", w.index, err)
 	}
 	return a, nil
+}
+
+// proveNew proves an entry of a plan in its tree.
+func proveNew(p *Plan, index int64) ([]Hash, error) {
+	return sumdb.ProveRecord(p.Next.Size, index, &p.edge)
 }
 
 // refresh publishes what was left unpublished, and asks the witnesses again when

@@ -92,7 +92,7 @@ func Entry(text string) tlog.Entry {
 func Entries(from, n int) []tlog.Entry {
 	all := make([]tlog.Entry, n)
 	for i := range all {
-		all[i] = Entry(fmt.Sprintf("entry %d %x", from+i, sha256.Sum256([]byte{byte(i)})))
+		all[i] = Entry(fmt.Sprintf("entry %d %x", from+i, sha256.Sum256([]byte{byte(from + i)})))
 	}
 	return all
 }
@@ -359,7 +359,7 @@ func expectAdded(t *testing.T, l *tlog.Log, e tlog.Entry) {
 	}
 }
 
-// Memory is the storage of a log in memory, for Run and other tests.
+// InMemory is the storage of a log in memory, for Run and other tests.
 func InMemory(testing.TB) func(testing.TB) (tlog.Store, blob.Store) {
 	blobs := mem.New(mem.Options{})
 	s := &Memory{Blobs: blobs}

@@ -394,93 +394,6 @@ func (f *flaky) Put(ctx context.Context, d oci.Digest, b []byte) error {
 	return err
 }
 
-// story appends with every kind of call, and goes on after a failure as a new
-// process would. It returns what was acknowledged, and what was asked for at all.
-type story struct {
-	store  *tlogtest.Memory
-	blobs  *flaky
-	heads  tlog.HeadStore
-	acked  []tlog.Added
-	wanted map[string]bool
-	seen   tlog.Checkpoint
-}
-
-func (st *story) tell(t *testing.T, from int) error {
-	o := tlogtest.Options(t, st.store, st.blobs)
-	o.Index, o.Dedupe, o.Heads = true, true, st.heads
-	l, err := tlog.Open(t.Context(), o)
-	if err != nil {
-		return err
-	}
-	l.Start()
-	defer func() {
-		if err := l.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
-	}()
-	for i := range 3 {
-		texts := []string{fmt.Sprint("single ", from+i)}
-		for j := range 200 {
-			texts = append(texts, fmt.Sprint("batch ", from+i, " ", j))
-		}
-		var batch []tlog.Entry
-		for _, text := range texts {
-			st.wanted[text] = true
-			batch = append(batch, tlogtest.Entry(text))
-		}
-		a, err := l.Add(t.Context(), batch[0])
-		if err != nil {
-			return err
-		}
-		st.acked = append(st.acked, a)
-		if a.Checkpoint.Size > st.seen.Size {
-			st.seen = a.Checkpoint
-		}
-		if _, err := l.Append(t.Context(), batch[1:], st.store.Append); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// check reads the log as anybody would: each entry acknowledged is where it was
-// said to be, nothing is there that nobody asked for, and no head seen is of
-// another history.
-func (st *story) check(t *testing.T, when string) {
-	t.Helper()
-	o := tlogtest.Options(t, st.store, st.blobs)
-	o.Heads = st.heads
-	l, err := tlog.Open(t.Context(), o)
-	if err != nil {
-		t.Fatalf("%s: %v", when, err)
-	}
-	if err := l.Renew(t.Context()); err != nil {
-		t.Fatalf("%s: %v", when, err)
-	}
-	leaves, known := map[int64]tlog.Hash{}, []tlog.Known(nil)
-	if st.seen.Origin != "" {
-		known = append(known, tlog.Known{From: "a client", Checkpoint: st.seen})
-	}
-	r, err := tlog.Verify(t.Context(), tlog.VerifyOptions{
-		Source: l, Origin: tlogtest.Origin, Verifier: tlogtest.Verifier(t), Known: known,
-		Entry: func(index int64, data []byte) error {
-			leaves[index] = tlog.LeafHash(data)
-			if !st.wanted[string(data)] {
-				return fmt.Errorf("%w: nobody added %q", tlog.ErrMalformed, data)
-			}
-			return nil
-		},
-	})
-	if err != nil || r.Bad != nil {
-		t.Fatalf("%s: %v, %v", when, r.Bad, err)
-	}
-	for _, a := range st.acked {
-		if leaves[a.Index] != a.Leaf {
-			t.Fatalf("%s: entry %d, acknowledged, is another", when, a.Index)
-		}
-	}
-}
-
 // TestEachCallFails fails each call of an append once, before and after it did
 // its work: of the store, of the blobs, of the head store's file system.
 func TestEachCallFails(t *testing.T) {
@@ -491,31 +404,27 @@ func TestEachCallFails(t *testing.T) {
 				for n := 1; ; n++ {
 					files := &flakyFiles{files: map[string][]byte{}}
 					b := &flaky{Store: blobs()}
-					st := &story{store: &tlogtest.Memory{Blobs: b}, blobs: b, wanted: map[string]bool{}, heads: must[tlog.HeadStore](t)(newHeads(files))}
-					o := tlogtest.Options(t, st.store, st.blobs)
-					o.Heads = st.heads
-					if err := tlog.Create(t.Context(), o); err != nil {
-						t.Fatal(err)
-					}
+					store := &tlogtest.Memory{Blobs: b}
+					st := tlogtest.NewStory(t, store, b, must[tlog.HeadStore](t)(newHeads(files)))
 					arm := map[string]func(int){
-						"store": func(n int) { st.store.Arm(n, after) },
+						"store": func(n int) { store.Arm(n, after) },
 						"blobs": func(n int) { b.at, b.count, b.after = n, 0, after },
 						"heads": func(n int) { files.at, files.count, files.after = n, 0, after },
 					}[part]
-					calls := map[string]func() int{"store": st.store.Calls, "blobs": func() int { return b.count }, "heads": func() int { return files.count }}[part]
+					calls := map[string]func() int{"store": store.Calls, "blobs": func() int { return b.count }, "heads": func() int { return files.count }}[part]
 					arm(n)
-					err := st.tell(t, 0)
+					err := st.Tell(t, 0)
 					done := calls() < n
 					arm(0)
 					when := fmt.Sprintf("call %d of the %s fails, after: %v", n, part, after)
 					if err != nil && !errors.Is(err, tlogtest.ErrInjected) {
 						t.Errorf("%s: %v", when, err)
 					}
-					st.check(t, when)
-					if err := st.tell(t, 10); err != nil {
+					st.Check(t, when)
+					if err := st.Tell(t, 10); err != nil {
 						t.Fatalf("%s, then: %v", when, err)
 					}
-					st.check(t, when+", then")
+					st.Check(t, when+", then")
 					if done {
 						break
 					}

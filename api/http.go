@@ -20,9 +20,24 @@ type Why struct {
 	Held     bool      `json:"held"`               // waits in the intake
 	// Elsewhere lists the other placements of the digest that the caller can see.
 	Elsewhere []Placement `json:"elsewhere,omitempty"`
+	// Waiting lists the tags that were asked for, of this digest or of this name,
+	// and that do not point there yet.
+	Waiting []Waiting `json:"waiting,omitempty"`
 	// Passes is the nearest digest of the same repository that passes, "" when none.
 	Passes   string   `json:"passes,omitempty"`
 	PassTags []string `json:"passes_tags,omitempty"`
+}
+
+// Waiting is a tag that somebody asked for and that does not point there yet:
+// what it should name is in the intake, or is admitted and would not be let in
+// under another tag now.
+type Waiting struct {
+	Tag    string    `json:"tag"`
+	Digest string    `json:"digest"` // where it is to point
+	By     string    `json:"by"`
+	At     time.Time `json:"at"`
+	// Decision says why; nil while none was made about it.
+	Decision *Decision `json:"decision,omitempty"`
 }
 
 // Artifact names what an answer is about.

@@ -44,9 +44,25 @@ func (a *Assessor) Judge(ctx context.Context, r oci.Repository, d oci.Digest) er
 
 // standing is a placement as judge finds it.
 type standing struct {
-	at      repo.Placement
-	pending []string
-	before  *Recorded // the decision in force, nil when there is none
+	at     repo.Placement
+	notes  []repo.Note // tags that wait for it
+	before *Recorded   // the decision in force, nil when there is none
+}
+
+// judged is what a gate has said about a placement.
+type judged struct {
+	verdict *Verdict
+	// entry is what "enter" says of a placement that is in already, where tags
+	// are to move to it: that is an entry of its own. Else nil.
+	entry *Verdict
+}
+
+// enters reports whether tags that wait may point at the placement.
+func (j judged) enters() bool {
+	if j.entry != nil {
+		return j.entry.Decision.Outcome == api.Allow
+	}
+	return j.verdict.Decision.Clause == string(policy.Enter) && j.verdict.Decision.Outcome == api.Allow
 }
 
 func (a *Assessor) judge(ctx context.Context, r oci.Repository, d oci.Digest) error {
@@ -71,19 +87,14 @@ func (a *Assessor) judge(ctx context.Context, r oci.Repository, d oci.Digest) er
 	if err := a.catchUp(ctx, r); err != nil {
 		return err
 	}
-	verdict, err := a.ask(ctx, q)
-	if err != nil {
+	var j judged
+	if j.verdict, err = a.ask(ctx, q); err != nil {
 		return err
 	}
-	decided := []*Verdict{verdict}
-	enters := q.clause == policy.Enter && verdict.Decision.Outcome == api.Allow
-	if q.clause == policy.Stay && len(s.pending) > 0 {
-		// A tag wants to move to what is in already: that is an entry of its own.
-		again, err := a.ask(ctx, asked{from: r, at: s.at, clause: policy.Enter, recorded: true})
-		if err != nil {
+	if q.clause == policy.Stay && len(s.notes) > 0 {
+		if j.entry, err = a.entry(ctx, s.at); err != nil {
 			return err
 		}
-		decided, enters = append(decided, again), again.Decision.Outcome == api.Allow
 	}
 	return a.DB.Update(ctx, func(tx Tx) error {
 		now, err := readStanding(ctx, tx, r, d)
@@ -96,13 +107,21 @@ func (a *Assessor) judge(ctx context.Context, r oci.Repository, d oci.Digest) er
 		if now.at.Version != s.at.Version {
 			return fmt.Errorf("%s@%s: %w", r, d, repo.ErrConflict)
 		}
-		for _, v := range decided {
+		for _, v := range []*Verdict{j.verdict, j.entry} {
+			if v == nil {
+				continue
+			}
 			if err := a.stillInForce(ctx, tx, r, v); err != nil {
 				return err
 			}
 		}
-		return a.apply(ctx, tx, now, verdict, enters)
+		return a.apply(ctx, tx, now, j)
 	})
+}
+
+// entry asks "enter" about what is in already.
+func (a *Assessor) entry(ctx context.Context, at repo.Placement) (*Verdict, error) {
+	return a.ask(ctx, asked{from: at.Repository, at: at, clause: policy.Enter, recorded: true})
 }
 
 // ignoreGone: a placement whose zone is configured no more is out of reach,
@@ -128,7 +147,7 @@ func readStanding(ctx context.Context, tx Tx, r oci.Repository, d oci.Digest) (*
 		return nil, err
 	}
 	s := &standing{at: placed.Placement}
-	if s.pending, err = tx.Pending(ctx, r, d); err != nil {
+	if s.notes, err = tx.NotesOf(ctx, r, d); err != nil {
 		return nil, err
 	}
 	if s.at.Decision != 0 {
@@ -140,29 +159,24 @@ func readStanding(ctx context.Context, tx Tx, r oci.Repository, d oci.Digest) (*
 }
 
 // apply records the decision and acts on it, in one transaction.
-func (a *Assessor) apply(ctx context.Context, tx Tx, s *standing, v *Verdict, enters bool) error {
-	d := &v.Decision
-	changed := s.before == nil || !sameDecision(&s.before.Decision, d)
-	at := s.at
-	if changed {
-		id, err := tx.PutDecision(ctx, d, v.Snapshot)
-		if err != nil {
-			return err
-		}
-		at.Decision = id
-	} else if err := tx.ConfirmDecision(ctx, at.Decision, d.DecidedAt, v.Snapshot); err != nil {
+func (a *Assessor) apply(ctx context.Context, tx Tx, s *standing, j judged) error {
+	d, at := &j.verdict.Decision, s.at
+	id, changed, err := recordDecision(ctx, tx, s.before, j.verdict)
+	if err != nil {
 		return err
 	}
+	at.Decision = id
 	a.settle(&at, d)
+	if j.entry != nil && at.State == repo.Admitted && !j.enters() {
+		at.RecheckAt = earlier(at.RecheckAt, j.entry.Decision.ValidUntil)
+	}
 	if at != s.at {
 		if err := tx.Place(ctx, &at); err != nil {
 			return err
 		}
 	}
-	if enters {
-		if err := a.moveTags(ctx, tx, at, s.pending); err != nil {
-			return err
-		}
+	if err := a.applyToTags(ctx, tx, at, s.notes, j); err != nil {
+		return err
 	}
 	if !changed && at.State == s.at.State {
 		return nil
@@ -171,6 +185,24 @@ func (a *Assessor) apply(ctx context.Context, tx Tx, s *standing, v *Verdict, en
 		return err
 	}
 	return a.tell(ctx, tx, s.at.State, at, d)
+}
+
+// recordDecision inserts a decision, or confirms the one before if they say the same. It
+// returns the id of the one that is in force now.
+func recordDecision(ctx context.Context, tx Tx, before *Recorded, v *Verdict) (id int64, changed bool, err error) {
+	if before != nil && sameDecision(&before.Decision, &v.Decision) {
+		return before.ID, false, tx.ConfirmDecision(ctx, before.ID, v.Decision.DecidedAt, v.Snapshot)
+	}
+	id, err = tx.PutDecision(ctx, &v.Decision, v.Snapshot)
+	return id, true, err
+}
+
+// earlier is the earlier of two times, of which the zero one never comes.
+func earlier(x, y time.Time) time.Time {
+	if x.IsZero() || !y.IsZero() && y.Before(x) {
+		return y
+	}
+	return x
 }
 
 // settle sets the placement to what the decision makes of it.
@@ -194,30 +226,6 @@ func (a *Assessor) settle(at *repo.Placement, d *api.Decision) {
 	if stands, at.StayUntil = policy.Stands(d, d.DecidedAt); !stands {
 		at.State, at.RecheckAt, at.StayUntil = repo.Withdrawn, time.Time{}, time.Time{}
 	}
-}
-
-func (a *Assessor) moveTags(ctx context.Context, tx Tx, at repo.Placement, pending []string) error {
-	for _, tag := range pending {
-		before, err := tx.SetTag(ctx, at.Repository, tag, at.Digest)
-		if err != nil {
-			return err
-		}
-		if before == at.Digest {
-			continue
-		}
-		ev, err := a.event("tag.moved")
-		if err != nil {
-			return err
-		}
-		ev = ev.On(at.Repository, at.Digest).With("tag", tag)
-		if !before.IsZero() {
-			ev = ev.With("before", before.String())
-		}
-		if err := tx.Append(ctx, ev); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // askParents has the indexes that name the placement judged again.

@@ -21,6 +21,7 @@ type found struct {
 	placed *repo.Placed
 	viewer repo.Viewer
 	tags   []string
+	waits  []api.Waiting
 	others []api.Placement // further placements of the digest that the caller may know of
 }
 
@@ -49,15 +50,20 @@ func (a *Assessor) find(ctx context.Context, s repo.Sight, ref oci.Reference, zo
 		if f.placed, err = tx.Lookup(ctx, at.Repository, repo.Selector{Digest: at.Digest}, f.viewer); err != nil {
 			return nil, fmt.Errorf("looking up %s: %w", ref, err)
 		}
-		f.tags, err = tagsOf(ctx, tx, &f.placed.Placement)
+		if f.tags, err = tagsOf(ctx, tx, &f.placed.Placement); err != nil {
+			return nil, err
+		}
+		f.waits, err = waiting(ctx, tx, f, ref.Tag)
 		return f, err
 	})
 }
 
+// tagsOf returns the tags of a placement, for one in the intake those that wait
+// with it.
 func tagsOf(ctx context.Context, tx Tx, at *repo.Placement) ([]string, error) {
 	tags, err := tx.TagsOf(ctx, at.Repository, at.Digest)
-	if err != nil {
-		return nil, err
+	if err != nil || at.State == repo.Admitted {
+		return tags, err
 	}
 	pending, err := tx.Pending(ctx, at.Repository, at.Digest)
 	if err != nil {
@@ -171,7 +177,7 @@ func (a *Assessor) Why(ctx context.Context, s repo.Sight, ref oci.Reference, zon
 		return nil, err
 	}
 	p := &f.placed.Placement
-	w := &api.Why{Artifact: f.artifact(), Held: p.State == repo.Held, Elsewhere: f.others}
+	w := &api.Why{Artifact: f.artifact(), Held: p.State == repo.Held, Elsewhere: f.others, Waiting: f.waits}
 	if p.State == repo.Held && !f.viewer.Visible(p) {
 		return w, nil
 	}

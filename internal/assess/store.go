@@ -85,6 +85,18 @@ type Decisions interface {
 	DecisionHistory(ctx context.Context, r oci.Repository, d oci.Digest, limit int) ([]Recorded, error)
 }
 
+// Notes keeps the tags that wait for what is admitted already: moving one there
+// is an entry of its own.
+type Notes interface {
+	// NotesOf lists what waits for d in r, by tag.
+	NotesOf(ctx context.Context, r oci.Repository, d oci.Digest) ([]repo.Note, error)
+	// NotesAbout lists who wants a tag of r to point where.
+	NotesAbout(ctx context.Context, r oci.Repository, tag string) ([]repo.Note, error)
+	// PutNotesDecision notes the decision because of which all that waits for d
+	// in r does.
+	PutNotesDecision(ctx context.Context, r oci.Repository, d oci.Digest, decision int64) error
+}
+
 // InForce tells by what decisions are made at the moment of a transaction. A
 // decision that was made by anything else is not recorded.
 type InForce interface {
@@ -105,6 +117,7 @@ type Tx interface {
 	FactsWriter
 	Inverse
 	Decisions
+	Notes
 	InForce
 	vuln.Publisher
 	audit.Outbox

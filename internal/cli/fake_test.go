@@ -170,11 +170,15 @@ func whys() map[string]api.Why {
 		"production/payments/api:1.8": {Artifact: artifact, Decision: denied("production"), Passes: goodDigest, PassTags: []string{"1.7.3"},
 			Elsewhere: []api.Placement{{Repository: "dev/payments/api", Digest: badDigest, Tags: []string{"1.8"}, Kind: "image", State: "admitted", BroughtBy: "ann", BroughtAt: now}}},
 		"dev/payments/api:1.7": {Artifact: good, Decision: allowed("dev/payments/api")},
-		goodDigest:             {Artifact: good, Decision: allowed("dev/payments/api")},
-		"production/new:1":     {Artifact: held, Held: true},
-		"production/doubt:1":   {Artifact: held, Held: true, Decision: doubt},
-		"production/stays:1":   {Artifact: artifact, Decision: staying},
-		"dev/sig:1":            {Artifact: api.Artifact{Repository: "dev/sig", Digest: goodDigest, Kind: "evidence", State: "attached"}},
+		"dev/payments/api:2.0": {Artifact: good, Decision: allowed("dev/payments/api"), Waiting: []api.Waiting{
+			{Tag: "1.9", Digest: goodDigest, By: "ann", At: now.Add(-time.Hour), Decision: denied("dev")},
+			{Tag: "2.0", Digest: badDigest, By: "bob", At: now.Add(-time.Minute)},
+		}},
+		goodDigest:           {Artifact: good, Decision: allowed("dev/payments/api")},
+		"production/new:1":   {Artifact: held, Held: true},
+		"production/doubt:1": {Artifact: held, Held: true, Decision: doubt},
+		"production/stays:1": {Artifact: artifact, Decision: staying},
+		"dev/sig:1":          {Artifact: api.Artifact{Repository: "dev/sig", Digest: goodDigest, Kind: "evidence", State: "attached"}},
 	}
 }
 

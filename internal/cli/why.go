@@ -77,6 +77,7 @@ func (p *program) runWhy(ctx context.Context, q client.WhyQuery, wait time.Durat
 		}
 		pg.verdict(verdict{artifact: w.Artifact, zone: zone, held: w.Held, decision: w.Decision})
 		pg.change(w.Decision, w)
+		pg.waiting(w)
 		pg.elsewhere(w.Elsewhere)
 		pg.lookedAt(w.Decision, ref)
 	})
@@ -272,6 +273,31 @@ func (pg *page) change(d *api.Decision, w *api.Why) {
 	pg.line("What would change this")
 	for _, l := range lines {
 		pg.wrap("  ", "    ", l)
+	}
+}
+
+// waiting writes which tags do not point yet where somebody asked, and why.
+func (pg *page) waiting(w *api.Why) {
+	if len(w.Waiting) == 0 {
+		return
+	}
+	pg.line()
+	pg.line("Tags that wait")
+	for _, t := range w.Waiting {
+		to := ""
+		if t.Digest != w.Digest {
+			to = " → " + short(t.Digest)
+		}
+		pg.line("  ", t.Tag, to, "  ", pg.faint.Render("asked by "+t.By+" "+pg.ago(t.At)))
+		if t.Decision == nil {
+			pg.wrap("    ", "    ", "not decided yet")
+			continue
+		}
+		for _, r := range t.Decision.Reasons {
+			if r.Outcome != api.Allow {
+				pg.wrap("    "+pg.mark(r.Outcome)+" ", "      ", r.Rule+": "+r.Says)
+			}
+		}
 	}
 }
 

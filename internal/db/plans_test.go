@@ -126,6 +126,8 @@ func everything(t *testing.T, d *db.DB, c *clock) {
 			note(tx.Standing(ctx, "dev", w.r, w.m.Digest, 10))
 			note(tx.Standing(ctx, "", oci.Repository{}, oci.Digest{}, 10))
 			note(tx.DecisionHistory(ctx, w.r, w.m.Digest, 10))
+			note(tx.NotesOf(ctx, w.r, w.m.Digest))
+			note(tx.NotesAbout(ctx, w.r, "v1"))
 			_, _, err := tx.InForce(ctx, "dev")
 			note(nil, err)
 			return errors.Join(errs...)
@@ -149,6 +151,7 @@ func everything(t *testing.T, d *db.DB, c *clock) {
 			func() error { return tx.PutLayerFacts(ctx, w.layer, "set", nil) },
 			func() error { return tx.PutImageRecord(ctx, w.m.Digest, "set", nil, []oci.Digest{digest("s")}) },
 			func() error { return tx.ConfirmDecision(ctx, 1, noon, 2) },
+			func() error { return tx.PutNotesDecision(ctx, w.r, w.m.Digest, 1) },
 			func() error { _, err := tx.PutGate(ctx, "dev", digest("gate")); return err },
 			func() error { return tx.Unlease(ctx, w.r, w.layer) },
 			func() error { _, err := tx.SetTag(ctx, w.r, "v1", oci.Digest{}); return err },

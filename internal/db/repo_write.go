@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -269,13 +270,15 @@ func (tx *Tx) setTag(ctx context.Context, r oci.Repository, tag string, d oci.Di
 	return before, err
 }
 
-// moveTag lets a tag point at a placement, and fulfils the notes that asked
-// for it.
+// moveTag lets a tag point at a placement, and ends the notes that this
+// fulfils or voids.
 func (tx *Tx) moveTag(ctx context.Context, repository int64, tag string, placement int64) error {
 	_, err := tx.exec(ctx, `INSERT INTO tag (repository_id, name, placement_id) VALUES (?, ?, ?)
 		ON CONFLICT (repository_id, name) DO UPDATE SET placement_id = excluded.placement_id`, repository, tag, placement)
 	if err == nil {
-		_, err = tx.exec(ctx, `DELETE FROM pending WHERE repository_id = ? AND name = ? AND placement_id = ?`, repository, tag, placement)
+		_, err = tx.exec(ctx, `DELETE FROM pending WHERE repository_id = ? AND name = ? AND (placement_id = ? OR asked < COALESCE(
+			(SELECT MAX(q.asked) FROM pending q WHERE q.repository_id = ? AND q.name = ? AND q.placement_id = ?), ?))`,
+			repository, tag, placement, repository, tag, placement, int64(math.MaxInt64))
 	}
 	return err
 }
@@ -312,8 +315,9 @@ func (tx *Tx) setPending(ctx context.Context, r oci.Repository, tag string, d oc
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(ctx, `INSERT INTO pending (repository_id, name, principal, placement_id) VALUES (?, ?, ?, ?)
-		ON CONFLICT (repository_id, name, principal) DO UPDATE SET placement_id = excluded.placement_id`, rid, tag, principal, pid)
+	_, err = tx.exec(ctx, `INSERT INTO pending (repository_id, name, principal, placement_id, asked, decision) VALUES (?, ?, ?, ?, ?, 0)
+		ON CONFLICT (repository_id, name, principal) DO UPDATE SET asked = excluded.asked, placement_id = excluded.placement_id,
+			decision = CASE WHEN pending.placement_id = excluded.placement_id THEN pending.decision ELSE 0 END`, rid, tag, principal, pid, tx.now())
 	return err
 }
 

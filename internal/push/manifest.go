@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/oci"
@@ -30,12 +31,17 @@ type Pushed struct {
 	Subject oci.Digest // zero unless it is a referrer
 	State   repo.State
 	Kind    oci.Kind
+	// Waiting are tags that do not move to what is admitted yet, because its
+	// gate cannot tell now whether it would let it in; Why says it in a sentence.
+	Waiting []string
+	Why     string
 }
 
 // Manifest takes a manifest into act's repository: into the intake of a gated
 // zone, beside its subject when it is evidence, straight in when the zone is a
 // sandbox. Act is one of push, or of attach, which suffices for evidence about
-// something v can see. Errors match oci.ErrManifestInvalid, oci.ErrSchema1,
+// something v can see. A tag for what is admitted already is refused where the
+// gate would not let it in now. Errors match oci.ErrManifestInvalid, oci.ErrSchema1,
 // oci.ErrDigestInvalid, ErrDigestMismatch, ErrBlobUnknown, ErrSizeMismatch,
 // ErrRefused, authz.ErrNotPermitted, repo.ErrNotFound.
 func (f *Flow) Manifest(ctx context.Context, act authz.Act, v repo.Viewer, in Put) (*Pushed, error) {
@@ -78,10 +84,18 @@ func (f *Flow) Manifest(ctx context.Context, act authz.Act, v repo.Viewer, in Pu
 	if len(in.Tags) > 0 {
 		p.event = p.event.With("tags", strings.Join(in.Tags, ","))
 	}
-	if err := f.Update(ctx, func(tx Tx) error { return p.commit(ctx, tx) }); err != nil {
+	err = f.Update(ctx, func(tx Tx) error { return p.commit(ctx, tx) })
+	if errors.Is(err, errUnasked) {
+		p.answer = f.ask(ctx, act.Principal().Name(), r, m.Digest)
+		err = f.Update(ctx, func(tx Tx) error { return p.commit(ctx, tx) })
+	}
+	if err != nil {
 		return nil, err
 	}
 	out := &Pushed{Digest: m.Digest, State: p.state, Kind: p.kind}
+	if len(p.waiting) > 0 && p.answer.outcome != api.Allow {
+		out.Waiting, out.Why = p.waiting, p.answer.sentence
+	}
 	if m.Subject != nil {
 		out.Subject = m.Subject.Digest
 	}
@@ -98,11 +112,13 @@ type putting struct {
 	m      *oci.Manifest
 	kind   oci.Kind
 	event  audit.Event
+	answer *answer // nil until Entry was asked
 	// Set by commit:
 	state   repo.State
-	arrived bool // it did not stand in the repository before
-	joined  bool // evidence waited for it there
-	beside  bool // of evidence: its subject stands in the repository
+	arrived bool     // it did not stand in the repository before
+	joined  bool     // evidence waited for it there
+	beside  bool     // of evidence: its subject stands in the repository
+	waiting []string // tags that are to move to what is admitted
 }
 
 func (p *putting) commit(ctx context.Context, tx Tx) error {
@@ -121,7 +137,11 @@ func (p *putting) commit(ctx context.Context, tx Tx) error {
 	if err := p.setTags(ctx, tx); err != nil {
 		return err
 	}
-	if err := tx.Append(ctx, p.event.With("state", string(p.state))); err != nil {
+	ev := p.event.With("state", string(p.state))
+	if len(p.waiting) > 0 {
+		ev = ev.With("tags_waiting", strings.Join(p.waiting, ","))
+	}
+	if err := tx.Append(ctx, ev); err != nil {
 		return err
 	}
 	return p.enqueue(ctx, tx)
@@ -434,16 +454,13 @@ func (p *putting) placeIn(ctx context.Context, tx Tx, r oci.Repository, d oci.Di
 }
 
 // setTags moves tags at once in a sandbox and for evidence; elsewhere they
-// wait in the intake with the manifest.
+// wait until the manifest is let in under them.
 func (p *putting) setTags(ctx context.Context, tx Tx) error {
 	r, d := p.act.Repository(), p.m.Digest
+	if !p.zone.Sandbox && p.kind != oci.KindEvidence {
+		return p.noteTags(ctx, tx)
+	}
 	for _, tag := range p.tags {
-		if !p.zone.Sandbox && p.kind != oci.KindEvidence {
-			if err := tx.SetPending(ctx, r, tag, d, p.act.Principal().Name()); err != nil {
-				return err
-			}
-			continue
-		}
 		if err := p.checkEvidenceTag(ctx, tx, tag); err != nil {
 			return err
 		}

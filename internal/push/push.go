@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/blob"
@@ -88,6 +89,14 @@ type Following interface {
 	Abort()
 }
 
+// Entry is asked about something that stands in a zone already and is to get
+// another tag.
+type Entry interface {
+	// Enter tells what "enter" of the zone's gate says of d in r now, and in a
+	// sentence why not when that is no allow. It records nothing.
+	Enter(ctx context.Context, r oci.Repository, d oci.Digest) (outcome api.Outcome, sentence string, err error)
+}
+
 // Options are what a Flow works with. All fields but Limits are required.
 type Options struct {
 	Zones    repo.Zones
@@ -96,6 +105,7 @@ type Options struct {
 	Sessions Sessions
 	Update   Update
 	Analysis Analysis
+	Entry    Entry
 	Clock    func() time.Time
 	Rand     io.Reader
 	Log      *slog.Logger
@@ -105,8 +115,9 @@ type Options struct {
 // Flow is the push flow. It is safe for concurrent use.
 type Flow struct {
 	Options
-	mu   sync.Mutex
-	live map[blob.UploadID]*upload // uploads this process has touched
+	mu     sync.Mutex
+	live   map[blob.UploadID]*upload // uploads this process has touched
+	asking map[string]bool           // principals for whom Entry is being asked
 }
 
 // New returns a Flow.
@@ -115,7 +126,7 @@ func New(o Options) *Flow {
 	if o.Rand == nil {
 		o.Rand = rand.Reader
 	}
-	return &Flow{Options: o, live: map[blob.UploadID]*upload{}}
+	return &Flow{Options: o, live: map[blob.UploadID]*upload{}, asking: map[string]bool{}}
 }
 
 func (f *Flow) random() (string, error) {

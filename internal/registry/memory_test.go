@@ -363,6 +363,7 @@ func (x *tx) SetTag(ctx context.Context, r oci.Repository, tag string, d oci.Dig
 		delete(x.s.tags, k)
 	} else {
 		x.s.tags[k] = d
+		maps.DeleteFunc(x.s.pending, func(p pendingKey, _ oci.Digest) bool { return p.tagKey == k })
 	}
 	return old, nil
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/repo"
 	"github.com/bonded-dev/bonded/internal/testparts/httpscript"
 )
@@ -16,6 +17,7 @@ var update = flag.Bool("update", false, "write the answers that came into testda
 // TestScripts plays testdata/*.txtar. Beside what all scripts know there are
 //
 //	admit|deny|withdraw|stay REPOSITORY@DIGEST [SENTENCE or TIME]
+//	entry OUTCOME [SENTENCE] is what gates say about tags for what is admitted
 //	clock DURATION           lets time pass
 //	restart                  forgets what the process remembers
 func TestScripts(t *testing.T) {
@@ -44,6 +46,7 @@ func TestScripts(t *testing.T) {
 				}
 				w.judge(args[0], repo.Admitted, "", until)
 			},
+			"entry": func(args []string) { w.outcome, w.why = api.Outcome(args[0]), strings.Join(args[1:], " ") },
 			"clock": func(args []string) {
 				d, err := time.ParseDuration(args[0])
 				if err != nil {

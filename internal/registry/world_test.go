@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/blob"
@@ -142,11 +143,22 @@ type world struct {
 	url     string
 	log     *strings.Builder
 	opts    registry.Options
+	// What gates say of what is admitted already, and why.
+	outcome api.Outcome
+	why     string
+}
+
+// Enter makes a world a push.Entry.
+func (w *world) Enter(_ context.Context, r oci.Repository, d oci.Digest) (api.Outcome, string, error) {
+	if at, ok := w.view().at(r, d); !ok || at.State != repo.Admitted {
+		w.t.Errorf("a gate was asked about a tag of what is %s", at.State)
+	}
+	return w.outcome, w.why, nil
 }
 
 func newWorld(t testing.TB) *world {
 	c := &clock{t: time.Date(2025, 11, 22, 9, 0, 0, 0, time.UTC)}
-	w := &world{t: t, clock: c, memory: newMemory(t, c.Now), blobs: mem.New(mem.Options{Now: c.Now, Limit: 64 << 20}), log: &strings.Builder{}}
+	w := &world{t: t, clock: c, memory: newMemory(t, c.Now), blobs: mem.New(mem.Options{Now: c.Now, Limit: 64 << 20}), log: &strings.Builder{}, outcome: api.Allow}
 	w.uploads = w.blobs.Uploads()
 	w.start()
 	return w
@@ -159,7 +171,7 @@ func (w *world) start() {
 	random := &counter{n: byte(len(w.memory.sessions))}
 	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	w.flow = push.New(push.Options{
-		Zones: zones, Blobs: w.blobs, Uploads: w.uploads, Sessions: w.memory, Analysis: nothing{}, Clock: w.Now, Rand: random, Log: log,
+		Zones: zones, Blobs: w.blobs, Uploads: w.uploads, Sessions: w.memory, Analysis: nothing{}, Entry: w, Clock: w.Now, Rand: random, Log: log,
 		Update: func(ctx context.Context, fn func(push.Tx) error) error {
 			return w.update(ctx, func(x *tx) error { return fn(x) })
 		},

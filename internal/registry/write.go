@@ -76,6 +76,9 @@ func (c *call) pushed(out *push.Pushed) {
 	case repo.Denied:
 		warn(h, name+" was denied; see: bonded why "+name)
 	}
+	if len(out.Waiting) > 0 {
+		warn(h, "tag "+strings.Join(out.Waiting, ", ")+" of "+c.Repository.String()+" stays as it is for now: "+out.Why)
+	}
 	c.created("manifests", out.Digest)
 }
 

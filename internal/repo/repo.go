@@ -125,6 +125,16 @@ type Selector struct {
 	Digest oci.Digest
 }
 
+// Note is a tag that waits: it is to point at Digest once that is let in under
+// it.
+type Note struct {
+	Tag      string
+	Digest   oci.Digest
+	By       string    // who asked
+	At       time.Time // when, last
+	Decision int64     // the decision because of which it waits, 0 while there is none of its own
+}
+
 // Page bounds a listing: entries after After in byte order, at most Limit of
 // them (1 to 10 000).
 type Page struct {
@@ -208,7 +218,8 @@ type Writer interface {
 	Place(ctx context.Context, p *Placement) error
 	// SetTag moves a tag in force to what stands in r (ErrNotFound); a zero
 	// digest removes it. It returns the digest before, zero when there was none.
-	// Notes of SetPending that asked for this are fulfilled and gone.
+	// Notes of SetPending that asked for this are fulfilled and gone, and with
+	// them those about the tag that are older; where there were none, all are.
 	SetTag(ctx context.Context, r oci.Repository, tag string, d oci.Digest) (oci.Digest, error)
 	// SetPending notes that tag should point at d, which stands in r
 	// (ErrNotFound), once d is admitted there. principal is who asks. A zero d

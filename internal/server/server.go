@@ -150,7 +150,7 @@ func (s *Server) wireFlows(ctx context.Context) (err error) {
 	}
 	s.push = push.New(push.Options{
 		Zones: s.zones, Blobs: s.content.blobs, Uploads: s.content.uploads, Sessions: s.db, Update: txs[push.Tx](s.db.Update),
-		Analysis: following{s.analyst}, Clock: s.clock, Rand: s.rand, Log: s.log, Limits: limitsOf(s.config),
+		Analysis: following{s.analyst}, Entry: s.assess, Clock: s.clock, Rand: s.rand, Log: s.log, Limits: limitsOf(s.config),
 	})
 	s.promote = promote.New(promote.Options{
 		Zones: s.zones, Judge: judge{s.assess}, JudgeJob: assess.JobJudge, Update: txs[promote.Tx](s.db.Update), View: txs[promote.Tx](s.db.View),

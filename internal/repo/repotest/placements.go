@@ -165,6 +165,40 @@ func testPending(f *fixture) {
 	f.wantErr("a pending tag for what is not there", err, repo.ErrNotFound)
 }
 
+func testLaterWish(f *fixture) {
+	old, fresh := image("old"), image("fresh")
+	f.put(dev, old, repo.Held, "alice")
+	f.put(dev, fresh, repo.Held, "bob")
+	waiting := func(d oci.Digest) (tags []string) {
+		f.view(func(ctx context.Context, tx Tx) (err error) {
+			tags, err = tx.Pending(ctx, dev, d)
+			return err
+		})
+		return tags
+	}
+	ask := func() {
+		for _, n := range []struct {
+			d  oci.Digest
+			by string
+		}{{old.Digest, "alice"}, {fresh.Digest, "bob"}} {
+			f.update(func(ctx context.Context, tx Tx) error { return tx.SetPending(ctx, dev, "latest", n.d, n.by) })
+			f.update(func(ctx context.Context, tx Tx) error { return tx.SetPending(ctx, dev, "other "+n.by, n.d, n.by) })
+			f.now = f.now.Add(time.Second)
+		}
+	}
+	ask()
+	f.tag(dev, "latest", fresh.Digest)
+	f.check("the older wish", waiting(old.Digest), []string{"other alice"})
+	f.check("the one fulfilled", waiting(fresh.Digest), []string{"other bob"})
+	ask()
+	f.tag(dev, "latest", old.Digest)
+	f.check("the one fulfilled", waiting(old.Digest), []string{"other alice"})
+	f.check("the later wish", waiting(fresh.Digest), []string{"latest", "other bob"})
+	f.put(dev, image("third"), repo.Admitted, "carol")
+	f.tag(dev, "latest", image("third").Digest)
+	f.check("what nobody had asked for", waiting(fresh.Digest), []string{"other bob"})
+}
+
 func testVisible(f *fixture) {
 	for _, tt := range []struct {
 		state                     repo.State

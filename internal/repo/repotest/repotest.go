@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T, clock func() time.Time) Store) {
 		{"placements are compared and swapped", testCompareAndSwap},
 		{"lookup", testLookup},
 		{"a pending tag wins for who asked", testPending},
+		{"a later wish about a tag voids those before", testLaterWish},
 		{"visibility of states", testVisible},
 		{"who sees its own alone", testOwn},
 		{"evidence is where its subject is", testEvidence},

@@ -260,13 +260,21 @@ type Token struct {
 	Revoked time.Time `json:"revoked,omitzero"`
 }
 
+// Lives of codes and tokens, where a request does not say, and at most.
+const (
+	CodeTTL     = 15 * time.Minute
+	MaxCodeTTL  = 24 * time.Hour
+	TokenTTL    = 90 * 24 * time.Hour
+	MaxTokenTTL = 400 * 24 * time.Hour
+)
+
 // InviteRequest is the body of POST /api/v1/principals: make or change an
 // account and give a code to enrol with.
 type InviteRequest struct {
 	Name   string   `json:"name"`
 	Human  bool     `json:"human"`
 	Grants []string `json:"grants"`
-	TTL    string   `json:"ttl,omitempty"` // of the code, a Go duration; default 15m
+	TTL    string   `json:"ttl,omitempty"` // of the code, a Go duration; default 15m, at most 24h
 }
 
 // Invite answers it. The code is shown once.
@@ -290,6 +298,15 @@ type Enrolled struct {
 	Name    string    `json:"name"`
 	Secret  string    `json:"secret"`
 	Expires time.Time `json:"expires"`
+}
+
+// SigningKey answers POST /api/v1/keys/rotate: the key that bearer tokens are
+// signed with from now on, without its bytes.
+type SigningKey struct {
+	ID            string    `json:"id"`
+	Made          time.Time `json:"made"`
+	Replaces      string    `json:"replaces,omitempty"`
+	ReplacedUntil time.Time `json:"replaced_until,omitzero"` // when tokens under that one are no good any more
 }
 
 // Health answers GET /api/v1/health.

@@ -67,3 +67,9 @@ func (c *Client) NewToken(ctx context.Context, req api.TokenRequest) (*api.Enrol
 func (c *Client) Revoke(ctx context.Context, id string) error {
 	return c.do(ctx, request{method: http.MethodDelete, path: []string{"tokens", id}}, nil)
 }
+
+// RotateKey has the server replace the key that bearer tokens are signed with.
+func (c *Client) RotateKey(ctx context.Context) (*api.SigningKey, error) {
+	out := new(api.SigningKey)
+	return out, c.do(ctx, request{method: http.MethodPost, path: []string{"keys", "rotate"}}, out)
+}

@@ -53,6 +53,7 @@ type Options struct {
 type Accounts struct {
 	o        Options
 	signer   signer
+	keys     keyring
 	attempts *attempts
 
 	// changes counts what this process changed: what was looked up before the
@@ -80,23 +81,14 @@ func New(ctx context.Context, o Options) (*Accounts, error) {
 	if o.ClientAddr == nil {
 		o.ClientAddr = remoteAddr
 	}
-	var randErr error
-	key, err := o.Tokens.Secret(ctx, keyName, func() []byte {
-		b := make([]byte, keyLen)
-		_, randErr = io.ReadFull(o.Rand, b)
-		return b
-	})
-	switch {
-	case randErr != nil:
-		return nil, fmt.Errorf("reading randomness for the key of bearer tokens: %v", randErr)
-	case err != nil:
-		return nil, fmt.Errorf("reading the key of bearer tokens: %w", err)
-	case len(key) < keyLen:
-		return nil, fmt.Errorf("the key of bearer tokens has %d bytes, want %d", len(key), keyLen)
+	a := &Accounts{
+		o: o, signer: signer{service: o.Service, ttl: o.BearerTTL}, keys: keyring{store: o.Tokens, ttl: o.BearerTTL},
+		attempts: newAttempts(), cache: newLRU[[32]byte, *seen](maxCached),
 	}
-	return &Accounts{
-		o: o, signer: signer{key: key, service: o.Service, ttl: o.BearerTTL}, attempts: newAttempts(), cache: newLRU[[32]byte, *seen](maxCached),
-	}, nil
+	if err := a.KeepKeys(ctx); err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // namePattern is what accounts may be called: something that fits into a path

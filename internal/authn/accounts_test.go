@@ -38,7 +38,7 @@ func TestEnrol(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !regexp.MustCompile(`^bnd_[a-z2-9]{12}_[a-z2-9]{52}$`).MatchString(out.Secret) || out.Expires.Sub(h.Now()) != tokenTTL {
+	if !regexp.MustCompile(`^bnd_[a-z2-9]{12}_[a-z2-9]{52}$`).MatchString(out.Secret) || out.Expires.Sub(h.Now()) != api.TokenTTL {
 		t.Errorf("%+v", out)
 	}
 	if _, err := h.Enrol(ctx, api.EnrolRequest{Code: inv.Code}, client); !errors.Is(err, authz.ErrUnauthenticated) {
@@ -214,7 +214,7 @@ func TestNewToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := h.Now().Add(tokenTTL - 24*time.Hour); !ci.Expires.Equal(want) {
+	if want := h.Now().Add(api.TokenTTL - 24*time.Hour); !ci.Expires.Equal(want) {
 		t.Errorf("outlives the token it was made with: %s, want %s", ci.Expires, want)
 	}
 	narrow, err := h.basic("192.0.2.7", "ann", ci.Secret)
@@ -324,7 +324,7 @@ func TestStoreFaults(t *testing.T) {
 	if _, err := h.Enrol(ctx, api.EnrolRequest{Code: "x"}, client); !errors.Is(err, down) {
 		t.Error(err)
 	}
-	h.db.fail["Secret"] = down
+	h.db.fail["Keys"] = down
 	if _, err := New(ctx, h.o); !errors.Is(err, down) {
 		t.Error(err)
 	}

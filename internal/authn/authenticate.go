@@ -72,7 +72,7 @@ func (a *Accounts) bearer(ctx context.Context, token string) (authz.Principal, e
 	if cached && now.Before(s.expires) && a.fresh(s, now) {
 		return s.principal, nil
 	}
-	c, err := a.signer.verify(token, now)
+	c, err := a.signer.verify(token, now, func(id string) (*Key, error) { return a.keys.good(ctx, id, now) })
 	if err != nil {
 		return authz.Principal{}, err
 	}

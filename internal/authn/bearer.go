@@ -25,21 +25,14 @@ type claims struct {
 // signer makes and reads bearer tokens: JWTs under HMAC-SHA-256, which only
 // servers on one database can make.
 type signer struct {
-	key     []byte
 	service string
 	ttl     time.Duration
 }
 
-// keyName is the server secret they are signed with, keyLen its bytes.
-const (
-	keyName = "bearer"
-	keyLen  = 32
-)
-
-// sign returns a token of now.
-func (s *signer) sign(id, account, token string, access []resource, now time.Time) (string, error) {
-	key := jose.SigningKey{Algorithm: jose.HS256, Key: s.key}
-	sg, err := jose.NewSigner(key, (&jose.SignerOptions{}).WithType("JWT"))
+// sign returns a token of now under a key, which its header names.
+func (s *signer) sign(k Key, id, account, token string, access []resource, now time.Time) (string, error) {
+	key := jose.SigningKey{Algorithm: jose.HS256, Key: k.Value}
+	sg, err := jose.NewSigner(key, (&jose.SignerOptions{}).WithType("JWT").WithHeader("kid", k.ID))
 	if err != nil {
 		return "", fmt.Errorf("preparing to sign a bearer token: %v", err)
 	}
@@ -57,15 +50,23 @@ func (s *signer) sign(id, account, token string, access []resource, now time.Tim
 	return out, nil
 }
 
-// verify returns what a token says that is good now. Errors match
-// authz.ErrUnauthenticated.
-func (s *signer) verify(token string, now time.Time) (*claims, error) {
+// verify returns what a token says that is good now. key returns the key of
+// that id, nil when no token under it is good. Errors match
+// authz.ErrUnauthenticated, or are key's.
+func (s *signer) verify(token string, now time.Time, key func(id string) (*Key, error)) (*claims, error) {
 	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.HS256})
-	if err != nil {
+	if err != nil || len(parsed.Headers) != 1 {
 		return nil, badBearer("it is no token of this server")
 	}
+	k, err := key(parsed.Headers[0].KeyID)
+	if err != nil {
+		return nil, err
+	}
+	if k == nil {
+		return nil, badBearer("its key is not one of this server, or was replaced")
+	}
 	var c claims
-	if err := parsed.Claims(s.key, &c); err != nil {
+	if err := parsed.Claims(k.Value, &c); err != nil {
 		return nil, badBearer("it was not signed by this server")
 	}
 	switch {

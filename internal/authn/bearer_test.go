@@ -190,21 +190,27 @@ func TestBearersThatAreNoGood(t *testing.T) {
 	good := h.token("ann", h.enrol("ann", "reader")).Token
 	id := h.db.events[2].Details["token"]
 	now := h.Now()
-	sign := func(s signer, at time.Time) string {
-		token, err := s.sign("1", "ann", id, nil, at)
+	key, err := h.keys.newest(t.Context(), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged, unknown := key, key
+	forged.Value, unknown.ID = []byte(strings.Repeat("k", keyLen)), "of nobody"
+	signWith := func(k Key, s signer, at time.Time) string {
+		token, err := s.sign(k, "1", "ann", id, nil, at)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return token
 	}
-	other, elsewhere := h.signer, h.signer
-	other.key = []byte(strings.Repeat("k", keyLen))
+	sign := func(s signer, at time.Time) string { return signWith(key, s, at) }
+	elsewhere := h.signer
 	elsewhere.service = "elsewhere"
 	parts := strings.Split(good, ".")
 	none := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","typ":"JWT"}`))
 	for name, token := range map[string]string{
 		"empty": "", "nonsense": "x", "three dots": "...", "expired": sign(h.signer, now.Add(-10*time.Minute)), "from the future": sign(h.signer, now.Add(2*time.Minute)),
-		"another key": sign(other, now), "another service": sign(elsewhere, now), "unsigned": none + "." + parts[1] + ".", "signature of another": none + "." + parts[1] + "." + parts[2],
+		"another key": signWith(forged, h.signer, now), "a key nobody knows": signWith(unknown, h.signer, now), "another service": sign(elsewhere, now), "unsigned": none + "." + parts[1] + ".", "signature of another": none + "." + parts[1] + "." + parts[2],
 		"cut": good[:len(good)-2], "a secret": "bnd_aaaaaaaaaaaa_" + strings.Repeat("a", randLen),
 	} {
 		if p, err := with(h.Accounts, "Bearer "+token); !errors.Is(err, authz.ErrUnauthenticated) || !strings.Contains(err.Error(), "token endpoint") {

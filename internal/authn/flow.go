@@ -55,7 +55,7 @@ func (a *Accounts) ServeToken(w http.ResponseWriter, r *http.Request) {
 	}
 	p, err := a.identify(r, in)
 	if err == nil {
-		err = a.grant(w, p, in)
+		err = a.grant(w, r, p, in)
 	}
 	if err != nil {
 		if !isClients(err) {
@@ -145,7 +145,7 @@ func (a *Accounts) identify(r *http.Request, in tokenRequest) (authz.Principal, 
 }
 
 // grant answers with a token for p.
-func (a *Accounts) grant(w http.ResponseWriter, p authz.Principal, in tokenRequest) error {
+func (a *Accounts) grant(w http.ResponseWriter, r *http.Request, p authz.Principal, in tokenRequest) error {
 	access, now := grantable(p, a.o.Open, parseScopes(in.scopes)), a.o.Clock()
 	id, err := a.random()
 	if err != nil {
@@ -155,16 +155,20 @@ func (a *Accounts) grant(w http.ResponseWriter, p authz.Principal, in tokenReque
 	if !p.IsAnonymous() {
 		account = p.Subject
 	}
-	token, err := a.signer.sign(id, account, p.Claims[claimToken], access, now)
+	key, err := a.keys.newest(r.Context(), now)
+	if err != nil {
+		return err
+	}
+	token, err := a.signer.sign(key, id, account, p.Claims[claimToken], access, now)
 	if err != nil {
 		return err
 	}
 	out := granted{Token: token, Access: token, Type: "Bearer", ExpiresIn: int(a.o.BearerTTL / time.Second), IssuedAt: now.UTC().Truncate(time.Second)}
-	for i, r := range access {
+	for i, one := range access {
 		if i > 0 {
 			out.Scope += " "
 		}
-		out.Scope += r.String()
+		out.Scope += one.String()
 	}
 	if in.offline && account != "" {
 		out.Refresh = in.secret

@@ -14,14 +14,8 @@ import (
 	"github.com/bonded-dev/bonded/internal/repo"
 )
 
-// Lives of codes and tokens.
-const (
-	codeTTL     = 15 * time.Minute
-	maxCodeTTL  = 24 * time.Hour
-	tokenTTL    = 90 * 24 * time.Hour
-	maxTokenTTL = 400 * 24 * time.Hour
-	minTTL      = time.Minute
-)
+// minTTL is the shortest life of a code or token; package api has the others.
+const minTTL = time.Minute
 
 // Limits of an account: how many grants it, or a token, may have, how many
 // tokens that are good, and how long a label may be in bytes.
@@ -139,7 +133,7 @@ func (a *Accounts) Invite(ctx context.Context, act authz.Act, req api.InviteRequ
 	if err := a.checkName(req.Name); err != nil {
 		return nil, err
 	}
-	ttl, err := lifetime(req.TTL, codeTTL, maxCodeTTL)
+	ttl, err := lifetime(req.TTL, api.CodeTTL, api.MaxCodeTTL)
 	if err != nil {
 		return nil, err
 	}
@@ -331,7 +325,7 @@ func (a *Accounts) newToken(label string, scope []string, ttl string) (string, T
 	if len(label) > maxLabel {
 		return "", Token{}, fmt.Errorf("%w: a label of %d bytes, at most %d", authz.ErrInvalid, len(label), maxLabel)
 	}
-	life, err := lifetime(ttl, tokenTTL, maxTokenTTL)
+	life, err := lifetime(ttl, api.TokenTTL, api.MaxTokenTTL)
 	if err != nil {
 		return "", Token{}, err
 	}

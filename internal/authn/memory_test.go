@@ -25,14 +25,15 @@ type memory struct {
 	accounts map[string]Account
 	codes    map[[32]byte]Code
 	tokens   map[string]Token
-	secrets  map[string][]byte
+	keys     []Key
+	looks    int // at the keys
 	events   []audit.Event
 	fail     map[string]error
 	reads    int
 }
 
 func newMemory(t testing.TB) *memory {
-	return &memory{t: t, accounts: map[string]Account{}, codes: map[[32]byte]Code{}, tokens: map[string]Token{}, secrets: map[string][]byte{}, fail: map[string]error{}}
+	return &memory{t: t, accounts: map[string]Account{}, codes: map[[32]byte]Code{}, tokens: map[string]Token{}, fail: map[string]error{}}
 }
 
 func (m *memory) begin(ctx context.Context, method string) (func(), error) {
@@ -47,7 +48,7 @@ func (m *memory) begin(ctx context.Context, method string) (func(), error) {
 }
 
 func (m *memory) append(e audit.Event) {
-	if e.ID == "" || e.Kind == "" || e.Principal == "" || e.At.IsZero() || e.Details["account"] == "" {
+	if e.ID == "" || e.Kind == "" || e.Principal == "" || e.At.IsZero() || e.Details["account"] == "" && e.Details["key"] == "" {
 		m.t.Errorf("event %+v", e)
 	}
 	m.events = append(m.events, e)
@@ -202,16 +203,35 @@ func (m *memory) TouchToken(ctx context.Context, id string, at time.Time) error 
 	return nil
 }
 
-func (m *memory) Secret(ctx context.Context, name string, fresh func() []byte) ([]byte, error) {
-	done, err := m.begin(ctx, "Secret")
+func (m *memory) Keys(ctx context.Context) ([]Key, error) {
+	done, err := m.begin(ctx, "Keys")
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	if m.secrets[name] == nil {
-		m.secrets[name] = fresh()
+	m.looks++
+	return slices.Clone(m.keys), nil
+}
+
+func (m *memory) PutKey(ctx context.Context, k Key, newest string, ended []string, e audit.Event) error {
+	done, err := m.begin(ctx, "PutKey")
+	if err != nil {
+		return err
 	}
-	return m.secrets[name], nil
+	defer done()
+	last := Key{}
+	if len(m.keys) > 0 {
+		last = m.keys[len(m.keys)-1]
+	}
+	if last.ID != newest {
+		return repo.ErrConflict
+	}
+	if k.ID == "" || len(k.Value) != keyLen || !k.Made.After(last.Made) {
+		m.t.Errorf("PutKey(%+v) after %+v", k, last)
+	}
+	m.keys = append(slices.DeleteFunc(m.keys, func(k Key) bool { return slices.Contains(ended, k.ID) }), k)
+	m.append(e)
+	return nil
 }
 
 // clock stands until it is moved.
@@ -260,6 +280,7 @@ type house struct {
 func newHouse(t testing.TB) *house {
 	h := &house{t: t, db: newMemory(t), clock: &clock{t: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)}, log: &bytes.Buffer{}}
 	h.Accounts = h.process(1)
+	h.db.events = nil // of the first key
 	return h
 }
 

@@ -58,7 +58,10 @@ type TokenStore interface {
 	PutToken(ctx context.Context, t Token, e audit.Event) error
 	RevokeToken(ctx context.Context, id string, at time.Time, e audit.Event) error
 	TouchToken(ctx context.Context, id string, at time.Time) error
-	// Secret returns the server secret of that name, making it with make on
-	// first use; all processes on one database get the same bytes.
-	Secret(ctx context.Context, name string, make func() []byte) ([]byte, error)
+	// Keys returns the keys of bearer tokens, oldest first.
+	Keys(ctx context.Context) ([]Key, error)
+	// PutKey stores a key, made later than all others, and removes those ended.
+	// newest is the id of the newest until then, "" where there is none; where
+	// it is not, that is repo.ErrConflict.
+	PutKey(ctx context.Context, k Key, newest string, ended []string, e audit.Event) error
 }

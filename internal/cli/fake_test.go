@@ -314,6 +314,9 @@ func (f *fakeServer) acts(handle handler) {
 		}
 		return rawAnswer(lines.String()), nil
 	})
+	handle("POST /api/v1/keys/rotate", func(*http.Request) (any, *api.Error) {
+		return api.SigningKey{ID: "new", Made: now, Replaces: "old", ReplacedUntil: now.Add(11 * time.Minute)}, nil
+	})
 	handle("GET /api/v1/health", func(*http.Request) (any, *api.Error) {
 		return api.Health{Version: "1.2.3", Checks: map[string]string{"database": "ok", "content": "disk is full"}, Notes: map[string]string{"feeds": "osv is held back"}}, nil
 	})

@@ -201,7 +201,7 @@ func (p *program) principalSwitch(verb, short string, do func(*client.Client, co
 
 func (p *program) token() *cobra.Command {
 	return group("token", "The secrets by which clients log in to an account", "  bonded token list\n  bonded token create --label ci",
-		p.tokenList(), p.tokenCreate(), p.tokenRevoke())
+		p.tokenList(), p.tokenCreate(), p.tokenRevoke(), p.tokenRotateKey())
 }
 
 func (p *program) tokenList() *cobra.Command {
@@ -287,7 +287,7 @@ account (--scope) and never lives longer than the token it is made with.`,
 	}
 	cmd.Flags().StringVar(&req.Label, "label", "", "what it is for, as lists show it")
 	cmd.Flags().StringArrayVar(&req.Scope, "scope", nil, "only this (`ROLE=PATTERN`); repeat it for more (default: all the account may)")
-	cmd.Flags().StringVar(&req.TTL, "ttl", "", "how long it is to be good, such as 24h (default: 90 days for people)")
+	cmd.Flags().StringVar(&req.TTL, "ttl", "", fmt.Sprintf("how long it is to be good, such as 24h (default: %d days, at most as long as this login)", api.TokenTTL/(24*time.Hour)))
 	p.must(cmd.MarkFlagRequired("label"))
 	return cmd
 }
@@ -308,6 +308,36 @@ func (p *program) tokenRevoke() *cobra.Command {
 			}
 			return show(p, map[string]string{"revoked": args[0]}, func(pg *page, _ map[string]string) {
 				pg.line("token ", fmt.Sprintf("%.64s", args[0]), " is revoked")
+			})
+		},
+	}
+}
+
+func (p *program) tokenRotateKey() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rotate-key",
+		Short: "Replace the key that the server signs short-lived tokens with",
+		Long: `Have the server make the key anew that it signs the tokens of the registry's
+token flow with, which live for minutes. Those under the key before stay good
+until they end, so nobody is interrupted; the server does the same by itself
+every 30 days. Secrets that people and machines log in with are not touched:
+bonded token revoke ends one of those.`,
+		Example: "  bonded token rotate-key",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, _, err := p.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			k, err := c.RotateKey(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return show(p, k, func(pg *page, k *api.SigningKey) {
+				pg.line(pg.good.Render("ROTATED"), "  key ", k.ID, " signs from now on")
+				if k.Replaces != "" {
+					pg.line("  tokens under ", k.Replaces, " end until ", moment(k.ReplacedUntil))
+				}
 			})
 		},
 	}

@@ -1,17 +1,14 @@
 package db
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/authn"
-	"github.com/bonded-dev/bonded/internal/db/conn"
 	"github.com/bonded-dev/bonded/internal/repo"
 )
 
@@ -234,26 +231,4 @@ func (db *DB) TouchToken(ctx context.Context, id string, at time.Time) error {
 		return fmt.Errorf("noting the use of token %q: %w", id, err)
 	}
 	return nil
-}
-
-// Secret implements authn.TokenStore.
-func (db *DB) Secret(ctx context.Context, name string, fresh func() []byte) ([]byte, error) {
-	var secret []byte
-	find := func(tx *Tx) error {
-		return tx.row(ctx, `SELECT value FROM secret WHERE name = ?`, []any{name}, &secret)
-	}
-	err := db.read(ctx, find)
-	if errors.Is(err, conn.ErrNoRow) {
-		made := bytes.Clone(fresh())
-		err = db.Update(ctx, func(tx *Tx) error {
-			if _, err := tx.exec(ctx, `INSERT INTO secret (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING`, name, bytesOf(made)); err != nil {
-				return err
-			}
-			return find(tx)
-		})
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading secret %q: %w", name, err)
-	}
-	return bytesOf(secret), nil
 }

@@ -2,11 +2,16 @@ package db_test
 
 import (
 	"crypto/sha256"
+	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/pressly/goose/v3"
 
 	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/authn"
@@ -136,34 +141,68 @@ func TestTokens(t *testing.T) {
 	})
 }
 
-func TestSecret(t *testing.T) {
+// TestKeys: keys follow each other, whoever makes them.
+func TestKeys(t *testing.T) {
+	key := func(id string, at time.Duration) authn.Key {
+		return authn.Key{ID: id, Made: noon.Add(at), Value: []byte("value of " + id)}
+	}
 	run := func(t *testing.T, ds ...*db.DB) {
-		var mu sync.Mutex
-		seen := map[string]bool{}
+		ctx := t.Context()
+		none, err := ds[0].Keys(ctx)
+		check(t, "keys of an empty database", none, []authn.Key(nil))
+		wantErr(t, "reading them", err, nil)
+		// Several make the first at once, and one does.
+		var won atomic.Int32
 		var all sync.WaitGroup
 		for i := range 8 {
 			all.Go(func() {
-				b, err := ds[i%len(ds)].Secret(t.Context(), "signing", func() []byte { return []byte(fmt.Sprint("made by ", i)) })
-				if err != nil {
+				err := ds[i%len(ds)].PutKey(ctx, key("first", 0), "", nil, event(fmt.Sprint("key", i)))
+				if err == nil {
+					won.Add(1)
+				} else if !errors.Is(err, repo.ErrConflict) {
 					t.Error(err)
 				}
-				mu.Lock()
-				defer mu.Unlock()
-				seen[string(b)] = true
 			})
 		}
 		all.Wait()
-		if len(seen) != 1 {
-			t.Errorf("%d secrets: %v", len(seen), seen)
+		check(t, "first keys", won.Load(), int32(1))
+		d := ds[len(ds)-1]
+		wantErr(t, "the second", d.PutKey(ctx, key("second", time.Hour), "first", nil, event("2")), nil)
+		wantErr(t, "one after the first, which is no longer the newest", d.PutKey(ctx, key("x", 2*time.Hour), "first", nil, event("3")), repo.ErrConflict)
+		if err := d.PutKey(ctx, key("x", time.Minute), "second", nil, event("4")); err == nil {
+			t.Error("a key is newer than one that was made later")
 		}
-		b, err := ds[0].Secret(t.Context(), "other", func() []byte { return []byte("other") })
-		if err != nil || string(b) != "other" {
-			t.Errorf("another secret: %q, %v", b, err)
-		}
+		got, err := ds[0].Keys(ctx)
+		check(t, "keys", got, []authn.Key{key("first", 0), key("second", time.Hour)})
+		wantErr(t, "reading them", err, nil)
+		wantErr(t, "the third", d.PutKey(ctx, key("a third", 2*time.Hour), "second", []string{"first"}, event("5")), nil)
+		got, _ = ds[0].Keys(ctx)
+		check(t, "keys once the first has ended", got, []authn.Key{key("second", time.Hour), key("a third", 2*time.Hour)})
 	}
 	t.Run("sqlite", func(t *testing.T) { run(t, dbtest.Open(t, db.Options{Folder: t.TempDir()})) })
 	t.Run("postgres", func(t *testing.T) {
 		url := testparts.Postgres(t)
 		run(t, dbtest.Open(t, db.Options{URL: url}), dbtest.Open(t, db.Options{URL: url}))
+	})
+}
+
+// TestFirstKey: the key of a database from before there were several is the
+// oldest.
+func TestFirstKey(t *testing.T) {
+	engines(t, func(t *testing.T, o db.Options, p *sql.DB, _ goose.Dialect, _ fs.FS) {
+		d := dbtest.Open(t, o)
+		value := map[bool]string{true: `X'6f6c64'`, false: `'\x6f6c64'`}[o.URL == ""]
+		if _, err := p.Exec(`INSERT INTO secret (name, value) VALUES ('bearer', ` + value + `), ('bear', ` + value + `), ('bearers', ` + value + `)`); err != nil {
+			t.Fatal(err)
+		}
+		next := authn.Key{ID: "next", Made: noon, Value: []byte("new")}
+		wantErr(t, "the next", d.PutKey(t.Context(), next, "", nil, event("1")), nil)
+		got, err := d.Keys(t.Context())
+		check(t, "keys", got, []authn.Key{{Value: []byte("old")}, next})
+		wantErr(t, "reading them", err, nil)
+		next2 := authn.Key{ID: "next2", Made: noon.Add(time.Hour), Value: []byte("newer")}
+		wantErr(t, "one more", d.PutKey(t.Context(), next2, "next", []string{""}, event("2")), nil)
+		got, _ = d.Keys(t.Context())
+		check(t, "keys", got, []authn.Key{next, next2})
 	})
 }

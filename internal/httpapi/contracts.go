@@ -132,6 +132,14 @@ type Principals interface {
 	Revoke(ctx context.Context, p authz.Principal, id string) error
 }
 
+// KeyKeeper keeps the key that bearer tokens are signed with.
+type KeyKeeper interface {
+	// RotateKey replaces it at once; tokens under the one before stay good until
+	// they end. act is one of administer on the server. Another that was made at
+	// the same time is repo.ErrConflict.
+	RotateKey(ctx context.Context, act authz.Act) (*api.SigningKey, error)
+}
+
 // Enroller turns one-time codes into tokens.
 type Enroller interface {
 	// Enrol redeems a code once. from is the client's address. Errors match

@@ -90,6 +90,7 @@ var endpoints = []endpoint{
 	{method: "GET", path: "/self", access: known, summary: "Return the caller's own account", answer: typeOf[api.Account](), serve: (*call).self},
 	{method: "POST", path: "/tokens", access: known, summary: "Make a further token of the caller's own account", body: typeOf[api.TokenRequest](), answer: typeOf[api.Enrolled](), status: http.StatusCreated, serve: (*call).newToken},
 	{method: "DELETE", path: "/tokens/{id}", access: known, summary: "Revoke a token: one's own, or any with revoke or administer", status: http.StatusNoContent, serve: (*call).revoke},
+	{method: "POST", path: "/keys/rotate", access: known, needs: "administer", summary: "Replace the key that bearer tokens are signed with; tokens under the one before stay good until they end", answer: typeOf[api.SigningKey](), serve: (*call).rotateKey},
 	{method: "GET", path: "/principals", access: known, needs: "administer", summary: "List the accounts", query: []parameter{afterParam, limitParam}, answer: typeOf[api.Page[api.Account]](), serve: (*call).principals},
 	{method: "POST", path: "/principals", access: known, needs: "administer", summary: "Make or change an account, and give a code to enrol with", body: typeOf[api.InviteRequest](), answer: typeOf[api.Invite](), status: http.StatusCreated, serve: (*call).invite},
 	{method: "GET", path: "/principals/{name}", access: known, needs: "administer", summary: "Return an account with its tokens", answer: typeOf[api.Account](), serve: (*call).principal},

@@ -193,6 +193,13 @@ func (f *fake) Update(ctx context.Context, act authz.Act, req api.FeedUpdate, pr
 	return &api.Snapshot{Seq: 3, Advisories: 7}, nil
 }
 
+func (f *fake) RotateKey(_ context.Context, act authz.Act) (*api.SigningKey, error) {
+	if err := act.Permits(oci.Repository{}, authz.Administer); err != nil {
+		f.t.Error(err)
+	}
+	return &api.SigningKey{ID: "new", Made: epoch, Replaces: "old", ReplacedUntil: epoch.Add(11 * time.Minute)}, f.note("rotate")
+}
+
 func entry(seq int64, kind string) audit.Entry {
 	e := audit.New(fmt.Sprint("id", seq), epoch, people["ann"], kind).On(oci.MustRepository("dev/app"), oci.MustDigest(someDigest))
 	return audit.Entry{Seq: seq, Bytes: e.Bytes(), Hash: audit.Link([32]byte{}, e.Bytes())}
@@ -295,7 +302,7 @@ func newAPI(t testing.TB) (*API, *fake) {
 	zones := repo.DefaultZones()
 	zones["sandbox"] = repo.Zone{Name: "sandbox", Sandbox: true}
 	return New(Options{
-		Auth: f, Explain: f, Promote: f, Zones: f, Feeds: f, Audit: f, Principals: f, Enrol: f, Report: f, Clock: time.Now, Log: slog.New(slog.NewTextHandler(&f.log, nil)),
+		Auth: f, Explain: f, Promote: f, Zones: f, Feeds: f, Audit: f, Principals: f, Enrol: f, Keys: f, Report: f, Clock: time.Now, Log: slog.New(slog.NewTextHandler(&f.log, nil)),
 		Open: open, Sight: func(p authz.Principal) repo.Sight { return zones.Sight(p, open) },
 	}), f
 }

@@ -31,6 +31,7 @@ type Options struct {
 	Audit      Auditor
 	Principals Principals
 	Enrol      Enroller
+	Keys       KeyKeeper
 	Report     Reporter
 	Clock      func() time.Time // that of connections: streams end by it when nobody reads them
 	Log        *slog.Logger

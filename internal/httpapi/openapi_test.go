@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -313,5 +314,18 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 func TestOpenAPIIsServed(t *testing.T) {
 	if !json.Valid(openapi.JSON) || bytes.Contains(openapi.JSON, []byte("No schema")) {
 		t.Error("no description")
+	}
+}
+
+// TestLives: the description says of codes and tokens what holds.
+func TestLives(t *testing.T) {
+	comments := readSource(t, "../../api").comments
+	for field, want := range map[string]string{
+		"EnrolRequest.TTL":  fmt.Sprintf("default %dh (%d days), at most %dh", api.TokenTTL/time.Hour, api.TokenTTL/(24*time.Hour), api.MaxTokenTTL/time.Hour),
+		"InviteRequest.TTL": fmt.Sprintf("default %dm, at most %dh", api.CodeTTL/time.Minute, api.MaxCodeTTL/time.Hour),
+	} {
+		if !strings.HasSuffix(comments[field], want) {
+			t.Errorf("%s says %q, want %q", field, comments[field], want)
+		}
 	}
 }

@@ -111,3 +111,11 @@ func (c *call) disable(disabled bool) error {
 	}
 	return c.write(c.o.Principals.Disable(c.r.Context(), act, c.arg, disabled))
 }
+
+func (c *call) rotateKey() error {
+	act, err := c.administer()
+	if err != nil {
+		return err
+	}
+	return c.write(c.o.Keys.RotateKey(c.r.Context(), act))
+}

@@ -147,8 +147,12 @@ func (s *Server) enqueue(ctx context.Context, kind, key string, runAt time.Time)
 const sweptAtOnce = 1000
 
 // sweep removes what nobody will ask for again: unfinished uploads, and leases
-// and codes that have ended.
+// and codes that have ended. It also replaces the key of bearer tokens when it
+// is old.
 func (s *Server) sweep(ctx context.Context) error {
+	if err := s.accounts.KeepKeys(ctx); err != nil {
+		return err
+	}
 	if err := s.push.Sweep(ctx); err != nil {
 		return err
 	}

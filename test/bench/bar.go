@@ -62,8 +62,12 @@ type bench struct {
 	dir string // for this run; removed at its end
 	env func(name string) string
 
-	loop   float64 // of calibration; 0 until asked for
-	server *ours   // nil until asked for
+	// sizes are the numbers of images in stocks, three, smallest first.
+	sizes []int
+
+	loop   float64          // of calibration; 0 until asked for
+	server *ours            // nil until asked for
+	stocks map[int]*stocked // by size, those that were asked for
 
 	// What several bars read out of one measurement; zero until it was made.
 	image                  *comparison

@@ -23,13 +23,9 @@ type comparison struct {
 	detail       string
 }
 
-// settle is how long a server may go on after an answer, with work that counts
-// for the answer.
-const settle = 300 * time.Millisecond
-
-// timed measures fn, with the CPU time that the process takes until a moment
-// after it.
-func timed(r *registry, fn func() error) (deed, error) {
+// timed measures fn, with the CPU time that the process takes until it has
+// nothing left to do: work that an answer leaves behind counts for the answer.
+func timed(ctx context.Context, r *registry, fn func() error) (deed, error) {
 	before, err := usageOf(r.pid)
 	if err != nil {
 		return deed{}, err
@@ -39,8 +35,7 @@ func timed(r *registry, fn func() error) (deed, error) {
 		return deed{}, err
 	}
 	d := deed{wall: time.Since(begun).Seconds()}
-	time.Sleep(settle)
-	after, err := usageOf(r.pid)
+	after, err := idle(ctx, r.pid)
 	d.cpu = after.since(before).cpu
 	return d, err
 }
@@ -122,7 +117,7 @@ func (b *bench) pushAndJudge(ctx context.Context, round int, img image, layers [
 	if _, err := shared.token(debianRepository); err != nil {
 		return deed{}, err
 	}
-	return timed(shared.registry, func() error {
+	return timed(ctx, shared.registry, func() error {
 		if err := shared.push(ctx, debianRepository, "1", img); err != nil {
 			return err
 		}
@@ -168,7 +163,7 @@ func (b *bench) pushAndScan(ctx context.Context, img image) (_ deed, scan float6
 	if err != nil {
 		return deed{}, 0, err
 	}
-	d, err := timed(r, func() error {
+	d, err := timed(ctx, r, func() error {
 		if err := r.push(ctx, "bench/debian", "1", img); err != nil {
 			return err
 		}
@@ -320,7 +315,7 @@ func uploadWithAnalysis(ctx context.Context, b *bench) (_ reading, err error) {
 	if err != nil {
 		return reading{}, err
 	}
-	o, err := b.startBonded(ctx, true)
+	o, err := b.startBonded(ctx, setup{dev: true})
 	if err != nil {
 		return reading{}, err
 	}

@@ -8,7 +8,7 @@
 //
 // Usage:
 //
-//	bench [-bars REGEXP] [-out FILE]
+//	bench [-bars REGEXP] [-sizes N,N,N] [-out FILE]
 //
 // What it measures with comes from the environment; all of it is optional, and
 // bars that need what is not there are not seen:
@@ -32,6 +32,8 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -52,6 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	pattern := flags.String("bars", "", "measure the bars whose name matches; empty: all")
+	scale := flags.String("sizes", "1000,10000,100000", "three numbers of images, multiples of 1000, between which growth is measured")
 	out := flags.String("out", "", "write the table to this file; with -bars it must be empty")
 	if err := flags.Parse(args); err != nil {
 		return exitUsage
@@ -61,27 +64,47 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "bench: reading -bars: %v\n", err)
 		return exitUsage
 	}
-	if err := measureAll(ctx, stdout, chosen, *out); err != nil {
+	sizes, err := readSizes(*scale)
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: reading -sizes: %v\n", err)
+		return exitUsage
+	}
+	if err := measureAll(ctx, stdout, &bench{env: os.Getenv, sizes: sizes}, chosen, *out); err != nil {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
 		return exitMissed
 	}
 	return exitMet
 }
 
+// readSizes reads the three sizes of stocks, which grow.
+func readSizes(text string) ([]int, error) {
+	var sizes []int
+	for word := range strings.SplitSeq(text, ",") {
+		n, err := strconv.Atoi(word)
+		if err != nil {
+			return nil, err
+		}
+		if n < 1000 || n%1000 != 0 || len(sizes) > 0 && n <= sizes[len(sizes)-1] {
+			return nil, fmt.Errorf("%d is no multiple of 1000, or not larger than the size before", n)
+		}
+		sizes = append(sizes, n)
+	}
+	if len(sizes) != 3 {
+		return nil, fmt.Errorf("%d sizes are given, where three are needed", len(sizes))
+	}
+	return sizes, nil
+}
+
 // measureAll measures the chosen bars, prints each as it is known, and writes
 // the table where all were measured.
-func measureAll(ctx context.Context, w io.Writer, chosen *regexp.Regexp, out string) error {
-	dir, err := os.MkdirTemp("", "bench-")
-	if err != nil {
+func measureAll(ctx context.Context, w io.Writer, b *bench, chosen *regexp.Regexp, out string) (err error) {
+	if b.dir, err = os.MkdirTemp("", "bench-"); err != nil {
 		return fmt.Errorf("making a folder for the run: %w", err)
 	}
-	defer os.RemoveAll(dir)
-	b := &bench{dir: dir, env: os.Getenv}
-	results := measure(ctx, w, b, bars, chosen)
-	if b.server != nil {
-		if err := b.server.stop(); err != nil {
-			return err
-		}
+	defer os.RemoveAll(b.dir)
+	results := measure(ctx, w, b, bars(), chosen)
+	if err := b.stopAll(); err != nil {
+		return err
 	}
 	if out != "" && chosen.String() == "" {
 		if err := os.WriteFile(out, []byte(markdown(results, machine())), 0o644); err != nil {

@@ -23,8 +23,12 @@ import (
 const (
 	gatedZone = "dev"     // with the shipped gate that builds go through
 	plainZone = "plain"   // with the gate that asks nothing
+	nextZone  = "next"    // reached from there, with the same gate
 	sandbox   = "sandbox" // of a development server: nothing is analysed
 )
+
+// feedName is the source that a server loads advisories from.
+const feedName = "local"
 
 // ours is a running Bonded.
 type ours struct {
@@ -49,7 +53,7 @@ func (b *bench) bonded(ctx context.Context) (*ours, error) {
 	if b.server != nil {
 		return b.server, nil
 	}
-	o, err := b.startBonded(ctx, false)
+	o, err := b.startBonded(ctx, setup{feed: b.env("BONDED_TEST_OSV")})
 	if err != nil {
 		return nil, err
 	}
@@ -69,12 +73,25 @@ func (b *bench) bonded(ctx context.Context) (*ours, error) {
 	return o, nil
 }
 
-// startBonded starts a server on a folder of its own; a development server has
-// a sandbox, no TLS and no advisories.
-func (b *bench) startBonded(ctx context.Context, dev bool) (*ours, error) {
+// setup says what to start a server with.
+type setup struct {
+	dev  bool   // with a sandbox, without TLS
+	feed string // folder with advisories, loaded when it is asked for. Optional.
+	// fill puts content into the data folder before the start. Optional.
+	fill func(ctx context.Context, data string) error
+}
+
+// startBonded starts a server on a folder of its own.
+func (b *bench) startBonded(ctx context.Context, s setup) (*ours, error) {
 	dir, err := os.MkdirTemp(b.dir, "bonded-")
 	if err != nil {
 		return nil, fmt.Errorf("making a folder for the server: %w", err)
+	}
+	data := filepath.Join(dir, "data")
+	if s.fill != nil {
+		if err := s.fill(ctx, data); err != nil {
+			return nil, fmt.Errorf("filling the server's folder: %w", err)
+		}
 	}
 	port, err := freePort()
 	if err != nil {
@@ -83,11 +100,15 @@ func (b *bench) startBonded(ctx context.Context, dev bool) (*ours, error) {
 	config := map[string]any{
 		"listen": "127.0.0.1:" + strconv.Itoa(port),
 		"log":    map[string]any{"level": "warn"},
-		"zones":  []any{map[string]any{"name": gatedZone}, map[string]any{"name": plainZone, "gate": "allow-all"}},
-		"feeds":  []any{},
+		"zones": []any{
+			map[string]any{"name": gatedZone},
+			map[string]any{"name": nextZone, "gate": "allow-all", "from": []string{plainZone}},
+			map[string]any{"name": plainZone, "gate": "allow-all"},
+		},
+		"feeds": []any{},
 	}
-	if osv := b.env("BONDED_TEST_OSV"); osv != "" && !dev {
-		config["feeds"] = []any{map[string]any{"name": "local", "dir": osv, "interval": "0s"}}
+	if s.feed != "" {
+		config["feeds"] = []any{map[string]any{"name": feedName, "dir": s.feed, "interval": "0s"}}
 	}
 	text, err := json.Marshal(config) // JSON is YAML
 	if err != nil {
@@ -97,8 +118,8 @@ func (b *bench) startBonded(ctx context.Context, dev bool) (*ours, error) {
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return nil, fmt.Errorf("configuring the server: %w", err)
 	}
-	args := []string{"serve", "-o", "json", "--data", filepath.Join(dir, "data"), "--config", file}
-	if dev {
+	args := []string{"serve", "-o", "json", "--data", data, "--config", file}
+	if s.dev {
 		args = append(args, "--dev")
 	}
 	program := b.env("BONDED_TEST_BINARY")

@@ -75,7 +75,7 @@ func plainLoad(ctx context.Context, r *registry, repository string, seed uint64)
 		list = append(list, img)
 	}
 	each := func(do func(context.Context, string, string, image) error) (float64, error) {
-		d, err := timed(r, func() error {
+		d, err := timed(ctx, r, func() error {
 			for i, img := range list {
 				if err := do(ctx, repository, fmt.Sprint("t", seed, "-", i), img); err != nil {
 					return err
@@ -114,7 +114,7 @@ const gets = 3000
 
 // getting is the CPU time, in seconds, of one GET of a manifest by digest.
 func getting(ctx context.Context, r *registry, repository string, m content) (float64, error) {
-	d, err := timed(r, func() error {
+	d, err := timed(ctx, r, func() error {
 		for range gets {
 			_, err := r.do(ctx, call{method: http.MethodGet, repository: repository, path: "/manifests/" + m.digest, want: http.StatusOK, size: len(m.data)})
 			if err != nil {
@@ -163,48 +163,6 @@ func pushAndGet(ctx context.Context, r *registry, repository string, img image) 
 		return 0, err
 	}
 	return getting(ctx, r, repository, img.manifest)
-}
-
-// sizes are the numbers of manifests in a repository at which growth is
-// measured.
-var sizes = []int{100, 500, 2000}
-
-func manifestGrowth(ctx context.Context, b *bench) (reading, error) {
-	o, err := b.bonded(ctx)
-	if err != nil {
-		return reading{}, err
-	}
-	repository := plainZone + "/bench/growth"
-	img, err := randomBlobs(1<<14, 1, 1000)
-	if err != nil {
-		return reading{}, err
-	}
-	if err := o.pushBlobs(ctx, repository, img.blobs); err != nil {
-		return reading{}, err
-	}
-	var costs []float64
-	var words []string
-	for n := 0; len(costs) < len(sizes); {
-		size := sizes[len(costs)]
-		var m content
-		for ; n < size; n++ {
-			if m, err = manifestOf(img.blobs, map[string]string{"n": fmt.Sprint(n)}); err != nil {
-				return reading{}, err
-			}
-			if err := o.pushManifest(ctx, repository, m.digest, m); err != nil {
-				return reading{}, err
-			}
-		}
-		if _, err := o.verdict(ctx, repository, m); err != nil {
-			return reading{}, err
-		}
-		cost, err := getting(ctx, o.registry, repository, m)
-		if err != nil {
-			return reading{}, err
-		}
-		costs, words = append(costs, cost), append(words, fmt.Sprintf("%d: %.0f µs", size, cost*1e6))
-	}
-	return reading{value: costs[len(costs)-1] / costs[0], detail: strings.Join(words, ", ") + "; " + load()}, nil
 }
 
 // fullFeed is how many advisories the promise about memory is made for: those of

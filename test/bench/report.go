@@ -45,7 +45,7 @@ func number(v float64, unit string) string {
 func markdown(results []result, machine string) string {
 	var b strings.Builder
 	b.WriteString("# Bars\n\nWhat Bonded promises about its own cost, and what was measured last. `make bench` measures it again and rewrites this page.\n")
-	b.WriteString("CPU is that of the server's process; a bar is a ratio to a peer or to a loop of the same run. \"Not seen\" means that something was missing to measure it: it is not a pass.\n\n")
+	b.WriteString("CPU is that of the server's process; a bar is a ratio to a peer or to a loop of the same run. Of what can grow, three sizes are measured: the value is the cost at the largest to that at the smallest or, where it says \"exponent\", the power of the size that the cost follows between the two largest (1 is linear). \"Not seen\" means that something was missing to measure it: it is not a pass.\n\n")
 	fmt.Fprintf(&b, "Machine: %s\n\n| bar | what | at most | measured | | |\n|---|---|---|---|---|---|\n", machine)
 	for _, r := range results {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", r.bar.name, r.bar.what, limit(r.bar), value(r), outcomeNames[r.outcome], strings.ReplaceAll(remark(r), "|", "\\|"))

@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // ticks is the unit of CPU times in /proc, per second. It is 100 on every
@@ -43,6 +45,35 @@ func usageOf(pid int) (usage, error) {
 		return usage{}, fmt.Errorf("reading the memory of process %d: %w", pid, err)
 	}
 	return usage{cpu: cpu, peak: peak}, nil
+}
+
+// How a process is found idle: by taking at most one tick of CPU time in calm,
+// within busyTime.
+const (
+	calm     = 300 * time.Millisecond
+	busyTime = 10 * time.Minute
+)
+
+// idle waits until a process has nothing to do, and returns what it has used.
+func idle(ctx context.Context, pid int) (usage, error) {
+	ctx, cancel := context.WithTimeout(ctx, busyTime)
+	defer cancel()
+	again := time.NewTicker(calm)
+	defer again.Stop()
+	before, err := usageOf(pid)
+	for err == nil {
+		select {
+		case <-ctx.Done():
+			return usage{}, fmt.Errorf("waiting for process %d to have nothing to do: %w", pid, ctx.Err())
+		case <-again.C:
+		}
+		var now usage
+		if now, err = usageOf(pid); err == nil && now.cpu-before.cpu < 1.5/ticks {
+			return now, nil
+		}
+		before = now
+	}
+	return usage{}, err
 }
 
 // cpuSeconds reads utime, stime, cutime and cstime: fields 14 to 17 of

@@ -288,9 +288,12 @@ func (f *Feeds) log(ctx context.Context, tx Tx, by authz.Principal, c *feed.Chan
 		return err
 	}
 	ev = ev.With("feed", r.Name)
-	if r.Err != nil {
+	switch {
+	case r.Err != nil:
 		ev = ev.With("problem", r.Err.Error())
-	} else {
+	case r.Dropped:
+		ev = ev.With("gone", fmt.Sprint(r.Gone))
+	default:
 		ev = ev.With("records", fmt.Sprint(r.Records)).With("new", fmt.Sprint(r.New)).With("changed", fmt.Sprint(r.Changed)).
 			With("withdrawn", fmt.Sprint(r.Withdrawn)).With("gone", fmt.Sprint(r.Gone)).With("skipped", fmt.Sprint(r.Skipped))
 	}

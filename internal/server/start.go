@@ -70,7 +70,7 @@ func (s *Server) administrated(ctx context.Context) (bool, error) {
 func (s *Server) notes() map[string]string {
 	notes := map[string]string{}
 	switch {
-	case len(s.config.Feeds) == 0:
+	case len(s.config.Feeds) == 0 && s.advisories.Index().Snapshot().Advisories == 0:
 		notes["advisories"] = "no feed is configured; load a folder with: bonded feed load FOLDER"
 	case s.advisories.Index().Snapshot().Advisories == 0:
 		notes["advisories"] = "none yet: bonded feed update"

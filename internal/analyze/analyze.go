@@ -100,13 +100,15 @@ type Result struct {
 	Sets []inventory.Set
 }
 
-// Layer reads a layer blob from r, as it is stored. It reads to the end, unless
-// the blob is no layer or uses up the budget. r may block, as a Follower does.
+// Layer reads a layer blob from r, as it is stored, from its first byte. It
+// reads to the end, unless the blob is no layer or uses up the budget; a layer
+// with a table of contents is read a second time, to compare the two. r may
+// block, as a Follower does; it need seek from the start alone.
 //
 // An error means that nothing is known: r failed, ctx was cancelled, or there
 // was no room in TempDir. A caller who cancels ctx also unblocks r. Damaged or
 // hostile content is no error but a gap in the coverage.
-func (a *Analyzer) Layer(ctx context.Context, r io.Reader) (Result, error) {
+func (a *Analyzer) Layer(ctx context.Context, r io.ReadSeeker) (Result, error) {
 	p := newPass(ctx, a)
 	defer p.close()
 	sum, err := layer.Walk(ctx, r, layer.Options{Budget: a.o.Budget, Now: a.o.Now}, p.visit)
@@ -116,5 +118,11 @@ func (a *Analyzer) Layer(ctx context.Context, r io.Reader) (Result, error) {
 	case err != nil:
 		return Result{}, fmt.Errorf("analysing a layer: %w", err)
 	}
-	return p.result(sum), nil
+	tables, err := a.tables(ctx, r, sum)
+	if err != nil {
+		return Result{}, fmt.Errorf("analysing a layer: %w", err)
+	}
+	res := p.result(sum)
+	res.Layer.Contents = tables
+	return res, nil
 }

@@ -259,7 +259,10 @@ func TestNotLayer(t *testing.T) {
 
 func TestReaderErrors(t *testing.T) {
 	gone := errors.New("gone")
-	r := io.MultiReader(bytes.NewReader(pack(t, entry{name: "a.words", body: "x"})[:700]), iotest.ErrReader(gone))
+	r := struct {
+		io.Reader
+		io.Seeker
+	}{Reader: io.MultiReader(bytes.NewReader(pack(t, entry{name: "a.words", body: "x"})[:700]), iotest.ErrReader(gone))}
 	if _, err := newTestAnalyzer(t, newWords()).Layer(context.Background(), r); !errors.Is(err, gone) {
 		t.Errorf("got %v, want the reader's error", err)
 	}

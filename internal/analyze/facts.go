@@ -8,6 +8,7 @@ import (
 	"github.com/klauspost/compress/s2"
 
 	"github.com/bonded-dev/bonded/internal/inventory"
+	"github.com/bonded-dev/bonded/internal/oci"
 )
 
 // ErrFacts matches errors of UnmarshalLayer and UnmarshalSet: the bytes are not
@@ -18,7 +19,6 @@ var ErrFacts = errors.New("not valid facts")
 // The layout is described in docs/format/facts.md; golden tests hold it.
 const (
 	factsMagic   = "BNDF"
-	factsVersion = 1
 	factsHeader  = len(factsMagic) + 3
 	kindLayer    = 'L'
 	kindSet      = 'S'
@@ -28,6 +28,10 @@ const (
 	worthPacking = 256       // bytes of payload
 	maxFacts     = 256 << 20 // bytes of payload
 )
+
+// factsVersions by kind. Those of layers are kept by extractor set, so that
+// nobody asks for the old; sets are kept by their content and stay.
+var factsVersions = map[byte]byte{kindLayer: 2, kindSet: 1}
 
 // MarshalLayer encodes facts for storing.
 func MarshalLayer(l *inventory.Layer) []byte {
@@ -73,7 +77,7 @@ func UnmarshalSet(b []byte) (*inventory.Set, error) {
 
 // seal puts the header before a payload and packs it if that is worth it.
 func seal(kind byte, payload []byte) []byte {
-	head := append([]byte(factsMagic), factsVersion, kind, packedNot)
+	head := append([]byte(factsMagic), factsVersions[kind], kind, packedNot)
 	if len(payload) >= worthPacking {
 		if packed := s2.EncodeSnappyBetter(nil, payload); len(packed) < len(payload) {
 			head[factsHeader-1] = packedSnappy
@@ -90,10 +94,10 @@ func open(kind byte, b []byte) (*decoder, error) {
 	}
 	head, payload := b[len(factsMagic):factsHeader], b[factsHeader:]
 	switch {
-	case head[0] != factsVersion:
-		return nil, fmt.Errorf("%w: version %d, want %d", ErrFacts, head[0], factsVersion)
 	case head[1] != kind:
 		return nil, fmt.Errorf("%w: kind %q, want %q", ErrFacts, head[1], kind)
+	case head[0] != factsVersions[kind]:
+		return nil, fmt.Errorf("%w: version %d, want %d", ErrFacts, head[0], factsVersions[kind])
 	case head[2] == packedNot:
 		return &decoder{b: payload}, nil
 	case head[2] != packedSnappy:
@@ -129,6 +133,7 @@ func (e *encoder) layer(l *inventory.Layer) {
 	list(e, l.Opaque, e.textAt)
 	list(e, l.Parents, e.textAt)
 	e.text(string(l.Paths))
+	list(e, l.Contents, func(d *oci.Digest) { e.digest(*d) })
 	e.coverage(&l.Coverage)
 }
 
@@ -159,6 +164,7 @@ func (d *decoder) layer() (l inventory.Layer) {
 	if !l.Paths.Valid() {
 		d.fail("paths are not sorted")
 	}
+	l.Contents = items(d, d.digest)
 	if state := int(d.byte()); state < len(states) {
 		l.Coverage.State = states[state]
 	} else {

@@ -36,6 +36,7 @@ func exampleLayer() *inventory.Layer {
 		Paths: inventory.NewPathSet(map[inventory.PathKey]inventory.PathMark{
 			inventory.KeyOf("lib"): inventory.MarkFile | inventory.MarkLink, inventory.KeyOf("tmp/x"): inventory.MarkRemoved,
 		}),
+		Contents: []oci.Digest{digestOfText("t")},
 		Coverage: inventory.Coverage{State: inventory.CoveragePartial, Gaps: []inventory.Gap{{Extractor: "dpkg", Path: "a", Reason: "b"}}},
 	}
 }

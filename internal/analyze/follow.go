@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Follower reads an upload while it still grows: an io.Reader that waits where
+// Follower reads an upload while it still grows: an io.ReadSeeker that waits where
 // the bytes end and goes on when there are more. It keeps nothing in memory;
 // the bytes stay where they are stored. One goroutine reads, another tells it
 // how far the upload has come.
@@ -27,6 +27,16 @@ func NewFollower(readAt func(p []byte, off int64) (int, error)) *Follower {
 	f := &Follower{readAt: readAt}
 	f.more.L = &f.mu
 	return f
+}
+
+// Seek goes to offset, counted from the start of the upload: whence is
+// io.SeekStart.
+func (f *Follower) Seek(offset int64, whence int) (int64, error) {
+	if whence != io.SeekStart || offset < 0 {
+		return 0, fmt.Errorf("seeking in an upload to %d from %d: only places from its start are known", offset, whence)
+	}
+	f.off = offset
+	return offset, nil
 }
 
 // Grow says that the upload has size bytes now. A smaller size than before is

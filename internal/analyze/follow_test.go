@@ -50,7 +50,7 @@ func TestFollower(t *testing.T) {
 	}
 }
 
-func analyseFrom(t *testing.T, r io.Reader) Result {
+func analyseFrom(t *testing.T, r io.ReadSeeker) Result {
 	res, err := newTestAnalyzer(t, newWords()).Layer(context.Background(), r)
 	if err != nil {
 		t.Error(err)

@@ -14,6 +14,9 @@ type Stack struct {
 	// Layers in the manifest's order. One that was not analysed has Digest and
 	// a Coverage of CoverageNone alone.
 	Layers []inventory.Layer
+	// Descriptors of the layers, as the manifest has them. Optional: none means
+	// that they have no annotations.
+	Descriptors []oci.Descriptor
 	// Sets returns the set with that id, nil when it is not there. It must not
 	// be changed.
 	Sets func(id oci.Digest) *inventory.Set
@@ -73,6 +76,11 @@ func (s *stack) layer(im *inventory.Image, i int, in Stack) inventory.LayerCover
 	c.DiffIDOK, c.Uncompared = compareDiffID(in.Config, i, len(in.Layers), l)
 	if c.Coverage.State == "" {
 		c.Coverage.State = inventory.CoverageNone
+	}
+	if i < len(in.Descriptors) {
+		if gap, ok := announced(&in.Descriptors[i], l); ok {
+			c.Coverage = c.Coverage.Add(inventory.CoverageAmbiguous, gap)
+		}
 	}
 	for _, reason := range s.odd[i] {
 		c.Coverage = c.Coverage.Add(inventory.CoverageAmbiguous, inventory.Gap{Reason: reason})

@@ -194,7 +194,7 @@ func (a *Analyst) finish(d oci.Digest) {
 
 // analyze reads a layer. A worker is held only while there are bytes to work
 // on, so that slow uploads keep nobody waiting.
-func (a *Analyst) analyze(ctx context.Context, r io.Reader) (analyze.Result, error) {
+func (a *Analyst) analyze(ctx context.Context, r io.ReadSeeker) (analyze.Result, error) {
 	if err := a.acquire(ctx); err != nil {
 		return analyze.Result{}, err
 	}
@@ -220,13 +220,13 @@ func (a *Analyst) release() { a.slots <- struct{}{} }
 // yielding gives the worker back while it waits for bytes.
 type yielding struct {
 	analyst *Analyst
-	r       io.Reader
+	io.ReadSeeker
 }
 
 func (y yielding) Read(p []byte) (int, error) {
 	y.analyst.release()
 	defer func() { <-y.analyst.slots }()
-	return y.r.Read(p)
+	return y.ReadSeeker.Read(p)
 }
 
 // store commits the facts of a verified blob.
@@ -390,7 +390,7 @@ func (a *Analyst) merge(ctx context.Context, m *oci.Manifest, cfg *oci.ImageConf
 		return nil, err
 	}
 	return analyze.Overlay(analyze.Stack{
-		Manifest: m.Digest, Layers: layers, Config: cfg, Sets: func(id oci.Digest) *inventory.Set { return sets[id] },
+		Manifest: m.Digest, Layers: layers, Descriptors: m.Layers, Config: cfg, Sets: func(id oci.Digest) *inventory.Set { return sets[id] },
 	}), nil
 }
 

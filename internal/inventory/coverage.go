@@ -67,6 +67,12 @@ func (g *Gaps) Merge(other *Gaps) {
 	g.more += other.more
 }
 
+// State returns the state of what was collected.
+func (g *Gaps) State() CoverageState {
+	g.raise(CoverageFull)
+	return g.state
+}
+
 func (g *Gaps) raise(state CoverageState) {
 	if g.state == "" {
 		g.state = CoverageFull

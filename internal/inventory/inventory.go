@@ -84,7 +84,11 @@ type Layer struct {
 	Opaque       []string   `json:"opaque,omitempty"`    // directories whose lower content is hidden
 	Parents      []string   `json:"parents,omitempty"`   // directories that entries stand in without an entry of their own before them
 	Paths        PathSet    `json:"paths,omitempty"`     // every path of the layer, and what it does there
-	Coverage     Coverage   `json:"coverage"`
+	// Contents are the digests by which a manifest may announce the layer's
+	// tables of contents, for pulling it lazily: of those that say what the tar
+	// says.
+	Contents []oci.Digest `json:"contents,omitempty"`
+	Coverage Coverage     `json:"coverage"`
 }
 
 // CoverageState says how far something was analysed.

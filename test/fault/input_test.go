@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -188,6 +189,7 @@ func TestBadContent(t *testing.T) {
 		{"a file twice", "dev/app", drive.NewImage(append(small[:1024:1024], small...)), "denied", "unambiguous"},
 		{"half a stream", "dev/app", drive.NewImage(drive.MustGzip(small)[:40]), "held", "analysed"},
 		{"a stream without its end", "dev/app", drive.NewImage(noisy[:len(noisy)-8]), "held", "no diff_id to compare: the gzip stream is damaged or cut short"},
+		{"a table of contents of its own", "dev/app", drive.NewImage(lazy(small)), "denied", "the table of contents lists what the layer does not have (etc/ld.so.preload)"},
 		{"another diff ID", "dev/app", drive.NewManifest(lying), "denied", "layers-match-config"},
 		{"a name that goes up", "dev/app", drive.NewImage(drive.MustLayer(map[string][]byte{"../../etc/passwd": []byte("x")})), "denied", "unambiguous"},
 		{"a broken dpkg status", "catalog/app", drive.NewImage(drive.MustLayer(map[string][]byte{
@@ -220,6 +222,17 @@ func TestBadContent(t *testing.T) {
 	}
 	server.Stop()
 	server.Fsck()
+}
+
+// lazy is a layer for snapshotters that believe the table of contents behind
+// the tar (eStargz), which has a file more.
+func lazy(layer []byte) []byte {
+	const end = 1024 // bytes of the mark
+	tar := drive.MustGzip(layer[:len(layer)-end])
+	table := drive.MustLayer(map[string][]byte{"stargz.index.json": []byte(`{"version":1,"entries":[{"name":"etc/ld.so.preload","type":"reg"}]}`)})
+	footer := slices.Concat([]byte("\x1f\x8b\x08\x04\x00\x00\x00\x00\x00\xff\x1a\x00SG\x16\x00"), fmt.Appendf(nil, "%016xSTARGZ", len(tar)),
+		[]byte("\x01\x00\x00\xff\xff"), make([]byte, 8))
+	return slices.Concat(tar, drive.MustGzip(table), footer)
 }
 
 // bomb is a gzip stream of n zeros in a tar's place.

@@ -1,13 +1,16 @@
 package layer
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/bonded-dev/bonded/internal/inventory"
+	"github.com/bonded-dev/bonded/internal/layer/toc"
 )
 
 // raw builds a tar block by block.
@@ -97,6 +100,7 @@ func TestOddEntries(t *testing.T) {
 		{"empty path", new(raw).ext('x', record("path", "")).file("a", ""), paxMalformed, []string{"a"}},
 		{"NUL in path", new(raw).ext('x', record("path", "b\x00c")).file("a", ""), paxMalformed, []string{"a"}},
 		{"bad size", new(raw).ext('x', record("size", "-1")).file("a", ""), paxMalformed, []string{"a"}},
+		{"bad owner", new(raw).ext('x', record("uid", "root")).file("a", ""), paxMalformed, []string{"a"}},
 		{"two PAX headers", new(raw).ext('x', record("path", "b")).ext('x', record("mtime", "1")).file("a", ""), paxTwice, []string{"a"}},
 		{"path twice", new(raw).ext('x', record("path", "b")+record("path", "c")).file("a", ""), paxTwice, []string{"c"}},
 		{"PAX and GNU path", new(raw).ext('x', record("path", "b")).ext('L', "c\x00").file("a", ""), paxTwice, []string{"c"}},
@@ -188,6 +192,32 @@ func TestPlainEntries(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestHeader: what the header says is told, and extended headers stand above it.
+func TestHeader(t *testing.T) {
+	blob := new(raw).head('2', "a", "./b", 0, set(100, "0104755\x00"), set(108, "0000007\x00")).
+		ext('x', record("gid", "3000000")+record("SCHILY.xattr.user.x", "y")+record("linkpath", "c")).head('1', "d", "", 0).
+		head('3', "e", "", 0, set(329, "0000005\x00"), set(337, "0000001\x00")).end()
+	var got []Header
+	sum, err := Walk(t.Context(), iotest.OneByteReader(newBytes(blob)), options(), func(e *Entry) error {
+		got = append(got, e.Header)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Header{
+		{Type: '2', Mode: 0o104755, UID: 7, Link: "./b"},
+		{Type: '1', Mode: 0o644, GID: 3000000, Link: "c", Xattrs: map[string]string{"user.x": "y"}},
+		{Type: '3', Mode: 0o644, Major: 5, Minor: 1},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if !bytes.Equal(sum.Tail, blob[len(blob)-toc.TailSize:]) {
+		t.Errorf("the end is %x", sum.Tail)
 	}
 }
 

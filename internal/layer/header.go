@@ -63,7 +63,9 @@ type header struct {
 	name, link   string
 	typ          byte
 	mode, size   int64
+	uid, gid     int64
 	major, minor int64
+	xattrs       map[string]string
 	moreSparse   bool // see block.gnuMore
 	oddities          // what other readers could see differently
 }
@@ -77,8 +79,8 @@ func parseHeader(b *block) (h header, ok bool) {
 		return h, false
 	}
 	h.mode, _ = h.number(b.mode())
-	h.number(b.uid())
-	h.number(b.gid())
+	h.uid, _ = h.number(b.uid())
+	h.gid, _ = h.number(b.gid())
 	h.number(b.mtime())
 	switch {
 	case bytes.Equal(b.magic(), magicUSTAR), bytes.Equal(b.magic(), magicUSTARNul):

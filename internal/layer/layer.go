@@ -29,7 +29,7 @@ var ErrNotLayer = errors.New("not a layer: neither tar nor tar in gzip or zstd")
 
 // Version is the version of what this package makes of a layer. It grows with
 // every change that can give other results for the same bytes.
-const Version = "1"
+const Version = "2"
 
 // Options are what Walk needs beside the stream.
 type Options struct {
@@ -42,6 +42,7 @@ type Summary struct {
 	Compression  string     // "gzip", "zstd" or ""
 	DiffID       oci.Digest // SHA-256 over the whole uncompressed stream; zero when that was not read to its end, and then the first gap says why
 	Size         int64      // bytes taken from the reader: all of them, unless DiffID is zero
+	Tail         []byte     // the last of those, toc.TailSize if there are as many
 	Uncompressed int64      // bytes of the uncompressed stream
 	Entries      int        // tar entries, extended headers not counted
 	Links        []inventory.Link
@@ -73,6 +74,7 @@ func Walk(ctx context.Context, r io.Reader, o Options, visit func(*Entry) error)
 	w := &walker{stream: st, tree: newTree(&sum.Gaps, o.Budget), sum: sum, budget: o.Budget, visit: visit}
 	err = w.run()
 	st.close()
+	sum.Tail = src.tail
 	if err != nil {
 		return nil, src.explain(err)
 	}

@@ -18,6 +18,8 @@ type extension struct {
 	link     string
 	size     int64 // valid if hasSize
 	hasSize  bool
+	uid, gid *int64
+	xattrs   map[string]string // by name
 	sparse   bool
 	longName string // GNU 'L'
 	longLink string // GNU 'K'
@@ -61,12 +63,15 @@ func (x *extension) record(key, value string) {
 	case "linkpath":
 		x.text(&x.link, value)
 	case "size":
-		n, err := strconv.ParseInt(value, 10, 64)
-		if err != nil || n < 0 {
+		if n := x.number(value); n != nil && *n >= 0 {
+			x.size, x.hasSize = *n, true
+		} else {
 			x.note(paxMalformed)
-			return
 		}
-		x.size, x.hasSize = n, true
+	case "uid":
+		x.uid = x.number(value)
+	case "gid":
+		x.gid = x.number(value)
 	case "GNU.sparse.name":
 		x.text(&x.path, value)
 		x.sparse = true
@@ -75,7 +80,23 @@ func (x *extension) record(key, value string) {
 		if isOverlayXattr(key) {
 			x.note(overlayXattr)
 		}
+		if name, ok := strings.CutPrefix(key, "SCHILY.xattr."); ok {
+			if x.xattrs == nil {
+				x.xattrs = map[string]string{}
+			}
+			x.xattrs[name] = value
+		}
 	}
+}
+
+// number reads a decimal number, nil if it is none.
+func (x *extension) number(value string) *int64 {
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		x.note(paxMalformed)
+		return nil
+	}
+	return &n
 }
 
 // text sets a name. An empty value means "as in the header" to some readers and
@@ -167,6 +188,13 @@ func (x *extension) apply(h *header) {
 		}
 		h.size = x.size
 	}
+	if x.uid != nil {
+		h.uid = *x.uid
+	}
+	if x.gid != nil {
+		h.gid = *x.gid
+	}
+	h.xattrs = x.xattrs
 	if x.sparse {
 		h.note(sparseFile)
 	}

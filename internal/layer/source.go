@@ -11,6 +11,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/bonded-dev/bonded/internal/layer/toc"
 )
 
 // A fault is why the uncompressed stream ends, when it is the content's doing
@@ -34,7 +36,8 @@ type source struct {
 	now    func() time.Time
 	taken  atomic.Int64
 	waited atomic.Int64 // nanoseconds
-	failed error        // of r; valid for others once the reading goroutine has ended
+	failed error        // of r; valid for others, as tail is, once the reading goroutine has ended
+	tail   []byte       // see Summary.Tail
 }
 
 func newSource(r io.Reader, o Options) *source { return &source{r: r, now: o.Now} }
@@ -44,10 +47,18 @@ func (s *source) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	s.waited.Add(int64(s.now().Sub(before)))
 	s.taken.Add(int64(n))
+	s.keep(p[:n])
 	if err != nil && err != io.EOF {
 		s.failed = err
 	}
 	return n, err
+}
+
+// keep makes tail the last of what was read.
+func (s *source) keep(p []byte) {
+	p = p[max(0, len(p)-toc.TailSize):]
+	s.tail = append(s.tail, p...)
+	s.tail = s.tail[:copy(s.tail, s.tail[max(0, len(s.tail)-toc.TailSize):])]
 }
 
 func (s *source) readErr() error {

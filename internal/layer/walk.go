@@ -19,6 +19,17 @@ type Entry struct {
 	Target string      // of a Symlink as written; of a Hardlink a clean path
 	Sparse bool        // Body is what the stream stores of the file, not the file
 	Body   *Body       // content of a Regular entry, else nil; valid during the visit
+	Header Header
+}
+
+// Header is what the tar says of an entry, extended headers included.
+type Header struct {
+	Type         byte  // '0', '1', …; of the oldest tars 0
+	Mode         int64 // as written
+	UID, GID     int64
+	Major, Minor int64             // of devices
+	Link         string            // of links, as written
+	Xattrs       map[string]string // by name
 }
 
 // Body is the content of an entry. It need not be read, or not to its end.
@@ -241,7 +252,7 @@ func (w *walker) entry(h *header) error {
 }
 
 func (w *walker) show(h *header, kind Kind, body *Body) error {
-	e := &Entry{Kind: kind, Mode: permissions(h.mode)}
+	e := &Entry{Kind: kind, Mode: permissions(h.mode), Header: Header{h.typ, h.mode, h.uid, h.gid, h.major, h.minor, h.link, h.xattrs}}
 	if kind == Regular {
 		e.Body, e.Size, e.Sparse = body, body.left, h.isSparse()
 	}

@@ -79,6 +79,9 @@ type Statement struct {
 	Kind      StatementKind   `json:"kind"`
 	Predicate json.RawMessage `json:"predicate,omitempty"` // as signed; nil where it is larger than is kept
 	Size      int64           `json:"size"`                // of the predicate, bytes
+	// Partial: a list or text was longer than is kept. What is missing from the
+	// facts may be in the predicate.
+	Partial bool `json:"partial,omitempty"`
 
 	Provenance *Provenance `json:"provenance,omitempty"`
 	Summary    *Summary    `json:"summary,omitempty"`
@@ -192,10 +195,13 @@ type VEX struct {
 type VEXStatement struct {
 	Vulnerability string   `json:"vulnerability"`
 	Aliases       []string `json:"aliases,omitempty"`
-	Products      []string `json:"products,omitempty"` // purls; empty for the subject as a whole
-	Status        string   `json:"status"`             // "not_affected", "affected", "fixed" or "under_investigation"
-	Justification string   `json:"justification,omitempty"`
-	Impact        string   `json:"impact,omitempty"`
+	Products      []string `json:"products,omitempty"` // purls, or a format's own ids; empty for the subject as a whole
+	// Within names what the products are parts of: it is said of them there and
+	// nowhere else. Empty for wherever they are.
+	Within        string `json:"within,omitempty"`
+	Status        string `json:"status"` // "not_affected", "affected", "fixed" or "under_investigation"
+	Justification string `json:"justification,omitempty"`
+	Impact        string `json:"impact,omitempty"`
 }
 
 // Approval is a person's yes to something.

@@ -46,6 +46,9 @@ type Config struct {
 	// take for clean.
 	Feeds []Feed `yaml:"feeds" json:"feeds"`
 
+	// Trust says what the server signs with, and whom it signs for. Optional.
+	Trust Trust `yaml:"trust" json:"trust"`
+
 	// Limits bound what clients may bring. Optional.
 	Limits Limits `yaml:"limits" json:"limits"`
 	// Analysis bounds what looking into layers may cost. Optional.
@@ -261,6 +264,7 @@ func Default() Config {
 		Listen: ":8443",
 		Drain:  Duration(30 * time.Second),
 		Feeds:  []Feed{{Name: "osv", URL: "https://osv-vulnerabilities.storage.googleapis.com"}},
+		Trust:  Trust{Freshness: DefaultFreshness},
 		Limits: Limits{
 			Blob:      64 << 30,
 			Referrers: 1000,

@@ -52,9 +52,6 @@ type Trust struct {
 	Issuers []Issuer `yaml:"issuers" json:"issuers"`
 	// Clients says whose TLS client certificates get identity tokens. Optional.
 	Clients Clients `yaml:"clients" json:"clients"`
-	// SPIFFE are trust domains whose IDs, in client certificates, are taken for
-	// names. Optional. Default: none.
-	SPIFFE []string `yaml:"spiffe" json:"spiffe"`
 
 	// Freshness is how long clients trust the keys of this server without having
 	// heard of it; 1h to 365d. It is signed again when a third is over. Optional.
@@ -80,12 +77,12 @@ type Issuer struct {
 	Type string `yaml:"type" json:"type"`
 	// Audience is what tokens must be for. Optional. Default "sigstore".
 	Audience string `yaml:"audience" json:"audience"`
-	// CA is a PEM file with the authority behind the issuer's TLS certificate.
+	// CAFile is a PEM file with the authority behind the issuer's TLS certificate.
 	// Optional. Default: those of the system.
-	CA Path `yaml:"ca" json:"ca"`
-	// JWKS is a file with the issuer's keys, for one that this server cannot
+	CAFile Path `yaml:"ca_file" json:"ca_file"`
+	// JWKSFile is a file with the issuer's keys, for one that this server cannot
 	// reach. Optional. Default: they are fetched.
-	JWKS Path `yaml:"jwks" json:"jwks"`
+	JWKSFile Path `yaml:"jwks_file" json:"jwks_file"`
 	// Site is where the repositories of github or gitlab are, "https://host".
 	// Optional. Default: github.com, or the host of url.
 	Site string `yaml:"site" json:"site"`
@@ -98,12 +95,20 @@ type Issuer struct {
 
 // Clients says whose TLS client certificates are taken.
 type Clients struct {
-	// CA is a PEM file with the authorities of client certificates. Optional.
-	// Default: no client certificates are asked for.
-	CA Path `yaml:"ca" json:"ca"`
-	// CRLs are files with their revocation lists, PEM or DER, which are read again
-	// when they change. Optional; goes with ca. Default: none.
-	CRLs []Path `yaml:"crls" json:"crls"`
+	// CAFile is a PEM file with the authorities of client certificates. It is read
+	// again when it changes. Optional. Default: none are asked for.
+	CAFile Path `yaml:"ca_file" json:"ca_file"`
+	// CRLFile is a file with their revocation lists, in PEM, or with one in DER. It
+	// is read again when it changes; a certificate whose authority has no list in
+	// it, or one that ended, is refused. Optional; goes with ca_file. Default:
+	// revocation is not looked at.
+	CRLFile Path `yaml:"crl_file" json:"crl_file"`
+	// SPIFFE are trust domains whose IDs certificates may have. Optional. Default:
+	// none.
+	SPIFFE []string `yaml:"spiffe" json:"spiffe"`
+	// Emails takes e-mail addresses in certificates for verified ones. Optional.
+	// Default false.
+	Emails bool `yaml:"emails" json:"emails"`
 }
 
 // IssuerTypes are the types of issuers.
@@ -161,11 +166,11 @@ func (k *checker) trust(c *Config) {
 		at[is.URL] = i
 		k.issuer(field, is)
 	}
-	if len(t.Clients.CRLs) > 0 && t.Clients.CA == "" {
-		k.clash("trust.clients.crls", "trust.clients.ca", "no client certificates are taken")
+	if t.Clients.CRLFile != "" && t.Clients.CAFile == "" {
+		k.clash("trust.clients.crl_file", "trust.clients.ca_file", "no client certificates are taken")
 	}
-	if t.Clients.CA != "" && c.TLS.Off {
-		k.clash("trust.clients.ca", "tls.plain_http", "client certificates come with TLS")
+	if t.Clients.CAFile != "" && c.TLS.Off {
+		k.clash("trust.clients.ca_file", "tls.plain_http", "client certificates come with TLS")
 	}
 }
 
@@ -191,8 +196,8 @@ func (k *checker) issuer(field string, is Issuer) {
 	if !slices.Contains(IssuerTypes, is.Kind()) {
 		k.bad(field+".type", "%q is not one of %s", is.Type, strings.Join(IssuerTypes, ", "))
 	}
-	if is.CA != "" && is.JWKS != "" {
-		k.clash(field+".ca", field+".jwks", "keys that are in a file are not fetched")
+	if is.CAFile != "" && is.JWKSFile != "" {
+		k.clash(field+".ca_file", field+".jwks_file", "keys that are in a file are not fetched")
 	}
 	if (is.Kind() == "spiffe") != (is.TrustDomain != "") {
 		k.bad(field+".trust_domain", "goes with type spiffe, and with no other")

@@ -22,10 +22,10 @@ trust:
   witnesses: [{url: "https://w1.example", key: w1+1+a}, {url: "https://w2.example", key: w2+2+b}, {url: "https://w3.example", key: w3+3+c}]
   issuers:
     - {url: "https://token.actions.githubusercontent.com", type: github}
-    - {url: "https://login.example", ca: ca.pem}
-  clients: {ca: clients.pem, crls: [clients.crl]}
+    - {url: "https://login.example", ca_file: ca.pem}
+  clients: {ca_file: clients.pem, crl_file: clients.crl}
 `)
-	got, err := config.Load(config.Source{File: file, Env: append(home, "BONDED_TRUST_ORGANIZATION=Example", "BONDED_TRUST_SPIFFE=example.org")})
+	got, err := config.Load(config.Source{File: file, Env: append(home, "BONDED_TRUST_ORGANIZATION=Example", "BONDED_TRUST_CLIENTS_SPIFFE=example.org")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,9 +35,9 @@ trust:
 		Keys:        map[string]string{"tsa": "credential:tsa", "ca-intermediate": "pkcs11://token=bonded"},
 		OfflineKeys: "/media/usb/offline-keys.json", PassphraseFile: at("secrets/passphrase"), HeadStore: "/srv/heads",
 		Witnesses: []config.Witness{{URL: "https://w1.example", Key: "w1+1+a"}, {URL: "https://w2.example", Key: "w2+2+b"}, {URL: "https://w3.example", Key: "w3+3+c"}},
-		Issuers:   []config.Issuer{{URL: "https://token.actions.githubusercontent.com", Type: "github"}, {URL: "https://login.example", CA: at("ca.pem")}},
-		Clients:   config.Clients{CA: at("clients.pem"), CRLs: []config.Path{at("clients.crl")}},
-		SPIFFE:    []string{"example.org"}, Freshness: config.DefaultFreshness,
+		Issuers:   []config.Issuer{{URL: "https://token.actions.githubusercontent.com", Type: "github"}, {URL: "https://login.example", CAFile: at("ca.pem")}},
+		Clients:   config.Clients{CAFile: at("clients.pem"), CRLFile: at("clients.crl"), SPIFFE: []string{"example.org"}},
+		Freshness: config.DefaultFreshness,
 	}
 	if diff := cmp.Diff(want, got.Trust); diff != "" {
 		t.Error(diff)
@@ -65,12 +65,12 @@ func TestTrustRefuses(t *testing.T) {
 		{"issuer without url", "issuers: [{type: email}]", "trust.issuers[0].url"},
 		{"issuer twice", `issuers: [{url: "https://a"}, {url: "https://a"}]`, "trust.issuers[1]: contradicts trust.issuers[0]"},
 		{"issuer of no type", `issuers: [{url: "https://a", type: circleci}]`, `"circleci" is not one of email, uri`},
-		{"keys from two places", `issuers: [{url: "https://a", ca: b, jwks: c}]`, "trust.issuers[0].ca: contradicts trust.issuers[0].jwks"},
+		{"keys from two places", `issuers: [{url: "https://a", ca_file: b, jwks_file: c}]`, "trust.issuers[0].ca_file: contradicts trust.issuers[0].jwks_file"},
 		{"spiffe without domain", `issuers: [{url: "https://a", type: spiffe}]`, "goes with type spiffe"},
 		{"site", `issuers: [{url: "https://a", type: gitlab, site: "http://b"}]`, "is no site"},
 		{"site of people", `issuers: [{url: "https://a", site: "https://b"}]`, "goes with type github or gitlab"},
 		{"verified builds", `issuers: [{url: "https://a", type: github, email_verified: true}]`, "goes with type email"},
-		{"lists of nobody", "clients: {crls: [a]}", "trust.clients.crls: contradicts trust.clients.ca"},
+		{"lists of nobody", "clients: {crl_file: a}", "trust.clients.crl_file: contradicts trust.clients.ca_file"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			file := write(t, "trust:\n  "+tc.text+"\n")
@@ -83,7 +83,7 @@ func TestTrustRefuses(t *testing.T) {
 			}
 		})
 	}
-	file := write(t, "listen: 127.0.0.1:1\ntls: {plain_http: true}\ntrust: {clients: {ca: a}}\n")
+	file := write(t, "listen: 127.0.0.1:1\ntls: {plain_http: true}\ntrust: {clients: {ca_file: a}}\n")
 	if _, err := config.Load(config.Source{File: file, Env: home}); err == nil || !strings.Contains(err.Error(), "contradicts tls.plain_http") {
 		t.Errorf("client certificates without TLS: %v", err)
 	}

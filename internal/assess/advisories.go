@@ -212,7 +212,7 @@ func (a *Assessor) enqueue(ctx context.Context, pick func(Tx) ([]repo.Placement,
 		}
 		now := a.Clock()
 		for _, p := range placements {
-			if err := tx.Enqueue(ctx, JobJudge, judgeKey(p.Repository, p.Digest), now); err != nil {
+			if err := tx.EnqueueFor(ctx, judge, JobJudge, judgeKey(p.Repository, p.Digest), now); err != nil {
 				return err
 			}
 		}

@@ -22,6 +22,10 @@ import (
 // "repository@digest", as judgeKey makes it.
 const JobJudge = "judge"
 
+// judge is the name under which decisions are made, and on whose behalf what nobody
+// has touched is judged again: the server's other jobs do not wait for that.
+const judge = "judge"
+
 // ErrNotAnalysed: the question is about an inventory, and this kind of
 // artifact has none.
 var ErrNotAnalysed = errors.New("has no inventory")
@@ -71,7 +75,7 @@ func parseJudgeKey(key string) (oci.Repository, oci.Digest, error) {
 }
 
 func (a *Assessor) event(kind string) (audit.Event, error) {
-	return newEvent(a.Rand, a.Clock, authz.Internal("judge"), kind)
+	return newEvent(a.Rand, a.Clock, authz.Internal(judge), kind)
 }
 
 func newEvent(random io.Reader, clock func() time.Time, p authz.Principal, kind string) (audit.Event, error) {

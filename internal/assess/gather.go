@@ -161,6 +161,11 @@ func (a *Assessor) children(ctx context.Context, q asked, x *examined, v *Verdic
 	if q.known == nil {
 		q.known = map[oci.Digest]*relative{}
 	}
+	if q.recorded {
+		if err := a.recall(ctx, q, x.manifest.Manifests); err != nil {
+			return nil, err
+		}
+	}
 	list := make([]policy.Child, 0, len(x.manifest.Manifests))
 	for _, desc := range x.manifest.Manifests {
 		r := q.known[desc.Digest]
@@ -174,6 +179,42 @@ func (a *Assessor) children(ctx context.Context, q asked, x *examined, v *Verdic
 		list = append(list, r.child(desc, v))
 	}
 	return list, nil
+}
+
+// recall fills q.known with the children whose decision in force answers the same
+// question: an index of thousands is not worth judging them again. A decision that
+// changes has the index judged once more.
+func (a *Assessor) recall(ctx context.Context, q asked, children []oci.Descriptor) error {
+	gate, err := a.gate(q.at.Repository)
+	if err != nil {
+		return err
+	}
+	same, now := gate.Digest().String(), a.Clock()
+	return a.DB.View(ctx, func(tx Tx) error {
+		for _, c := range children {
+			if q.known[c.Digest] != nil {
+				continue
+			}
+			placed, err := tx.Lookup(ctx, q.from, repo.Selector{Digest: c.Digest}, repo.Viewer{Quarantine: true})
+			if errors.Is(err, repo.ErrNotFound) || err == nil && placed.Decision == 0 {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			recorded, err := tx.Decision(ctx, placed.Decision)
+			if err != nil {
+				return err
+			}
+			due, d := placed.RecheckAt, &recorded.Decision
+			if d.Clause != string(q.clause) || d.Inputs.Gate != same || !due.IsZero() && !now.Before(due) {
+				continue
+			}
+			d.ValidUntil = due
+			q.known[c.Digest] = &relative{present: true, verdict: &Verdict{Decision: *d, Snapshot: recorded.Snapshot, Under: independent}}
+		}
+		return nil
+	})
 }
 
 // relative decides one child.

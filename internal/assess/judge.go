@@ -228,14 +228,15 @@ func (a *Assessor) settle(at *repo.Placement, d *api.Decision) {
 	}
 }
 
-// askParents has the indexes that name the placement judged again.
+// askParents has the indexes that name the placement judged again, on behalf of
+// who brought them: an index of thousands is its own cost.
 func (a *Assessor) askParents(ctx context.Context, tx Tx, at repo.Placement) error {
 	parents, err := tx.Parents(ctx, at.Repository, at.Digest)
 	if err != nil {
 		return err
 	}
 	for _, p := range parents {
-		if err := tx.Enqueue(ctx, JobJudge, judgeKey(p.Repository, p.Digest), a.Clock()); err != nil {
+		if err := tx.EnqueueFor(ctx, p.BroughtBy, JobJudge, judgeKey(p.Repository, p.Digest), a.Clock()); err != nil {
 			return err
 		}
 	}

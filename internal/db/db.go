@@ -76,8 +76,10 @@ type DB struct {
 	postgres *postgres.Store // the engine when it is PostgreSQL, else nil
 	metrics  *metrics
 	hooks    hooks
-	wake     *waker  // nil unless processes must be told of each other's commits
-	keep     *keeper // nil unless other processes may die
+	claiming sync.Mutex // one claim at a time: its turn is taken from served
+	served   string     // the lane of which a job was claimed last
+	wake     *waker     // nil unless processes must be told of each other's commits
+	keep     *keeper    // nil unless other processes may die
 	end      sync.Once
 }
 

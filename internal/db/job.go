@@ -1,7 +1,6 @@
 package db
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -16,12 +15,17 @@ import (
 // Enqueue implements job.Enqueuer. A job that was given up is queued again as
 // if it were new.
 func (tx *Tx) Enqueue(ctx context.Context, kind, key string, runAt time.Time) error {
+	return tx.EnqueueFor(ctx, "", kind, key, runAt)
+}
+
+// EnqueueFor implements job.Enqueuer.
+func (tx *Tx) EnqueueFor(ctx context.Context, principal, kind, key string, runAt time.Time) error {
 	// Of a queued job (state 0) the earlier time counts; a running one (1) is
 	// told to run again; a buried one (2) starts over.
 	at := micros(runAt)
 	// Whoever asks first is the cause of the next run.
-	_, err := tx.exec(ctx, `INSERT INTO job (kind, key, state, run_at, due_at, again, attempt, claim, error, trace, owner) VALUES (?, ?, 0, ?, ?, 0, 0, 0, '', ?, 0)
-		ON CONFLICT (kind, key) DO UPDATE SET
+	_, err := tx.exec(ctx, `INSERT INTO job (kind, key, state, run_at, due_at, again, attempt, claim, error, trace, owner, lane) VALUES (?, ?, 0, ?, ?, 0, 0, 0, '', ?, 0, ?)
+		ON CONFLICT (kind, key, lane) DO UPDATE SET
 			trace = CASE WHEN (job.state = 0 OR job.again > 0) AND job.trace <> '' THEN job.trace ELSE excluded.trace END,
 			again = CASE
 				WHEN job.state <> 1 THEN 0
@@ -35,7 +39,7 @@ func (tx *Tx) Enqueue(ctx context.Context, kind, key string, runAt time.Time) er
 				ELSE job.due_at END,
 			attempt = CASE WHEN job.state = 2 THEN 0 ELSE job.attempt END,
 			error = CASE WHEN job.state = 2 THEN '' ELSE job.error END,
-			state = CASE WHEN job.state = 2 THEN 0 ELSE job.state END`, kind, key, at, at, job.Cause(ctx))
+			state = CASE WHEN job.state = 2 THEN 0 ELSE job.state END`, kind, key, at, at, job.Cause(ctx), principal)
 	if err != nil {
 		return fmt.Errorf("queueing %s of %s: %w", kind, key, err)
 	}
@@ -55,40 +59,6 @@ func scanJob(rows *sql.Rows) (j job.Job, err error) {
 // ofKinds chooses jobs by kind without the index of kinds and keys, through
 // which SQLite would read and sort the whole queue for each claim.
 const ofKinds = `kind || '' IN (#)`
-
-// Claim implements job.Queue.
-func (db *DB) Claim(ctx context.Context, kinds []string, limit int, lease time.Duration) ([]job.Job, error) {
-	if len(kinds) == 0 {
-		return nil, nil
-	}
-	var jobs []job.Job
-	err := db.take(ctx, func(tx *Tx) error {
-		jobs = nil
-		now := db.clock()
-		// A wish to run again that was meant for now is fulfilled by this run,
-		// where the one before did not end.
-		// The pick is materialized: a plan that ran it twice would pick others.
-		query := list(`WITH picked (id) AS MATERIALIZED (
-				SELECT id FROM job WHERE state < 2 AND due_at <= ? AND `+ofKinds+` ORDER BY due_at, id LIMIT ?`+tx.skipLocked()+`)
-			UPDATE job SET state = 1, attempt = attempt + 1, claim = claim + 1, due_at = ?, owner = ?,
-				again = CASE WHEN again > ? THEN again ELSE 0 END
-			WHERE id IN (SELECT picked.id FROM picked)
-			RETURNING `+jobColumns, len(kinds))
-		args := append(append([]any{micros(now)}, anys(kinds)...), limit, micros(now.Add(lease)), db.process(), micros(now))
-		return tx.each(ctx, query, args, func(rows *sql.Rows) error {
-			j, err := scanJob(rows)
-			jobs = append(jobs, j)
-			return err
-		})
-	})
-	if err != nil {
-		return nil, fmt.Errorf("claiming jobs: %w", err)
-	}
-	slices.SortFunc(jobs, func(a, b job.Job) int {
-		return cmp.Or(a.RunAt.Compare(b.RunAt), cmp.Compare(a.ID, b.ID))
-	})
-	return jobs, nil
-}
 
 // process is the number of this process, 0 where it is the only one.
 func (db *DB) process() int64 {

@@ -164,6 +164,91 @@ func TestJobsRetryAndBury(t *testing.T) {
 	})
 }
 
+// TestJobsTakeTurns: whoever asks for thousands of jobs, another one waits for
+// one job of each, and for the longest of those that run.
+func TestJobsTakeTurns(t *testing.T) {
+	each(t, func(t *testing.T, d *db.DB, c *clock) {
+		ctx := t.Context()
+		ask := func(who, key string) {
+			update(t, d, func(ctx context.Context, tx *db.Tx) error { return tx.EnqueueFor(ctx, who, "judge", key, c.now()) })
+		}
+		update(t, d, func(ctx context.Context, tx *db.Tx) error {
+			for i := range 3000 {
+				if err := tx.EnqueueFor(ctx, "mallory", "judge", fmt.Sprint("mallory ", i), noon); err != nil {
+					return err
+				}
+			}
+			for i := range 1000 {
+				if err := tx.Enqueue(ctx, "judge", fmt.Sprint("all ", i), noon); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		c.add(time.Second)
+		for round := range 4 {
+			key := fmt.Sprint("ann ", round)
+			ask("ann", key)
+			before := 0
+			for got := ""; got != key; before++ {
+				jobs := claim(t, d, 1)
+				got = keys(jobs)
+				wantErr(t, "finishing", d.Finish(ctx, jobs[0]), nil)
+			}
+			if before > 3 {
+				t.Errorf("%s was claimed as number %d", key, before)
+			}
+		}
+		got := keys(claim(t, d, 4))
+		if !strings.Contains(got, "all") || strings.Count(got, "mallory") != 2 {
+			t.Errorf("claimed at once: %s", got)
+		}
+	})
+}
+
+// TestJobsOfSeveral: work that several have asked for is done once, in the turn of
+// the first, and by nobody else meanwhile.
+func TestJobsOfSeveral(t *testing.T) {
+	each(t, func(t *testing.T, d *db.DB, c *clock) {
+		ctx := t.Context()
+		ask := func(who, key string, at time.Duration) {
+			update(t, d, func(ctx context.Context, tx *db.Tx) error {
+				return tx.EnqueueFor(ctx, who, "judge", key, noon.Add(at))
+			})
+		}
+		for i := range 20 {
+			ask("mallory", fmt.Sprint("m", i), 0)
+		}
+		ask("mallory", "image", 0) // behind the others
+		ask("ann", "image", 0)
+		ask("bob", "image", time.Hour)
+		first := claim(t, d, 1)
+		check(t, "ann's turn", keys(first), "image")
+		ask("mallory", "image", 0)
+		for range 3 {
+			for _, j := range claim(t, d, 10) {
+				if j.Key == "image" {
+					t.Error("claimed while it runs")
+				}
+				wantErr(t, "finishing", d.Finish(ctx, j), nil)
+			}
+		}
+		check(t, "claimed while it runs", keys(claim(t, d, 10)), "")
+		wantErr(t, "finishing", d.Finish(ctx, first[0]), nil)
+		again := claim(t, d, 10)
+		check(t, "asked for while it ran", keys(again), "image")
+		wantErr(t, "burying", d.Bury(ctx, again[0], "hopeless"), nil)
+		c.add(time.Hour)
+		last := claim(t, d, 10)
+		check(t, "what was asked for later", keys(last), "image")
+		buried, err := d.Buried(ctx, 10)
+		wantErr(t, "listing", err, nil)
+		check(t, "what was given up and is done again", buried, []job.Job(nil))
+		wantErr(t, "finishing", d.Finish(ctx, last[0]), nil)
+		check(t, "claimed when done", keys(claim(t, d, 10)), "")
+	})
+}
+
 // TestJobsOfMany: no job is claimed twice, none is lost, whoever asks at once.
 func TestJobsOfMany(t *testing.T) {
 	each(t, func(t *testing.T, d *db.DB, _ *clock) {

@@ -4,6 +4,9 @@
 // A job is a small key, not a payload: whoever runs it reads the state of the
 // world then. The same kind and key is queued once, however often it is asked
 // for; asking for it while it runs queues it again.
+//
+// Jobs run on behalf of somebody, and those for whom they do take turns: who asks
+// for a thousand waits for them, and nobody else does.
 package job
 
 import (
@@ -57,13 +60,18 @@ type Enqueuer interface {
 	// both when it is queued already. It becomes visible with the commit. The
 	// Cause of ctx, or of an earlier call that the same run answers, goes along.
 	Enqueue(ctx context.Context, kind, key string, runAt time.Time) error
+	// EnqueueFor is Enqueue on behalf of a principal, by name; that of Enqueue is
+	// the server itself. What several have asked for is done in the turn of the
+	// first, for all of them.
+	EnqueueFor(ctx context.Context, principal, kind, key string, runAt time.Time) error
 }
 
 // Queue is what workers use. All methods are transactions of their own. Those
 // that take a claimed Job return ErrLost once another has claimed it.
 type Queue interface {
-	// Claim takes up to limit due jobs of those kinds, oldest first, and keeps
-	// them from others until the lease ends.
+	// Claim takes up to limit due jobs of those kinds, one of each principal in
+	// turn and the oldest of each first, and keeps them from others until the
+	// lease ends.
 	Claim(ctx context.Context, kinds []string, limit int, lease time.Duration) ([]Job, error)
 	// Renew lets the lease end that long from now.
 	Renew(ctx context.Context, j Job, lease time.Duration) error

@@ -57,7 +57,7 @@ func (f *Flow) DeleteManifest(ctx context.Context, acts []authz.Act, v repo.View
 		if err := tx.Place(ctx, &at); err != nil {
 			return err
 		}
-		if err := f.rejudgeParents(ctx, tx, at); err != nil {
+		if err := f.rejudgeParents(ctx, tx, act.Principal(), at); err != nil {
 			return err
 		}
 		ev, err := f.event(act.Principal(), "placement.removed")
@@ -82,14 +82,14 @@ func (f *Flow) dropTags(ctx context.Context, tx Tx, at repo.Placement) error {
 	return nil
 }
 
-// rejudgeParents asks for new decisions on indexes that lost a child.
-func (f *Flow) rejudgeParents(ctx context.Context, tx Tx, at repo.Placement) error {
+// rejudgeParents asks, for who took a child away, for new decisions on its indexes.
+func (f *Flow) rejudgeParents(ctx context.Context, tx Tx, by authz.Principal, at repo.Placement) error {
 	parents, err := tx.Parents(ctx, at.Repository, at.Digest)
 	if err != nil {
 		return err
 	}
 	for _, p := range parents {
-		if err := tx.Enqueue(ctx, f.JudgeJob, p.Repository.String()+"@"+p.Digest.String(), f.Clock()); err != nil {
+		if err := tx.EnqueueFor(ctx, by.Name(), f.JudgeJob, p.Repository.String()+"@"+p.Digest.String(), f.Clock()); err != nil {
 			return err
 		}
 	}

@@ -514,7 +514,7 @@ func (p *putting) enqueue(ctx context.Context, tx Tx) error {
 		}
 	}
 	for _, k := range slices.Sorted(maps.Keys(keys)) {
-		if err := tx.Enqueue(ctx, JobJudge, k, now); err != nil {
+		if err := tx.EnqueueFor(ctx, p.act.Principal().Name(), JobJudge, k, now); err != nil {
 			return err
 		}
 	}

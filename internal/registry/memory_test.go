@@ -464,7 +464,11 @@ func (x *tx) Append(ctx context.Context, e audit.Event) error {
 	return x.check(ctx, "Append", true)
 }
 
-func (x *tx) Enqueue(ctx context.Context, kind, key string, _ time.Time) error {
+func (x *tx) Enqueue(ctx context.Context, kind, key string, at time.Time) error {
+	return x.EnqueueFor(ctx, "", kind, key, at)
+}
+
+func (x *tx) EnqueueFor(ctx context.Context, _, kind, key string, _ time.Time) error {
 	x.s.jobs[kind+" "+key] = true
 	return x.check(ctx, "Enqueue", true)
 }

@@ -75,12 +75,17 @@ func (w *world) listed(id, module string) {
 // idle waits until nothing is left to be judged.
 func (w *world) idle() {
 	w.Helper()
+	w.idleOf(assess.JobJudge, assess.JobAdvisories, assess.JobGate)
+}
+
+func (w *world) idleOf(kinds ...string) {
+	w.Helper()
 	ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		next, err := w.db.Next(ctx, []string{assess.JobJudge, assess.JobAdvisories, assess.JobGate})
+		next, err := w.db.Next(ctx, kinds)
 		if err == nil && next.IsZero() {
 			return
 		}

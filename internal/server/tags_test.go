@@ -37,6 +37,15 @@ func (w *world) tagOf(repository, tag string) string {
 	return p.Manifest.Digest.String()
 }
 
+// retag pushes what is there under another tag.
+func (w *world) retag(who api.Enrolled, repository string, d oci.Descriptor, tag string) {
+	w.Helper()
+	res, raw := w.request(who, http.MethodGet, "/v2/"+repository+"/manifests/"+d.Digest.String(), nil)
+	w.want(http.StatusOK, res, raw)
+	res, body := w.request(who, http.MethodPut, "/v2/"+repository+"/manifests/"+tag, raw, "Content-Type", d.MediaType)
+	w.want(http.StatusCreated, res, body)
+}
+
 // TestTagOfWhatWouldNotEnter: a tag for something admitted that the gate would
 // not let in any more is refused; where nobody could tell in time it waits, and
 // everything that is asked about it says so, until the gate agrees.

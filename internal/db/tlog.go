@@ -280,3 +280,57 @@ func (w *WitnessLog) Swap(ctx context.Context, old, next tlog.Checkpoint, signed
 	}
 	return nil
 }
+
+// EachTileBlob calls fn with the name of every blob that a log consists of, level
+// by level and in order, until fn fails. Whoever removes content keeps these.
+func (db *DB) EachTileBlob(ctx context.Context, fn func(oci.Digest) error) error {
+	logs, err := db.tileLogs(ctx)
+	for i := 0; i < len(logs) && err == nil; i++ {
+		err = logs[i].eachBlob(ctx, fn)
+	}
+	return err
+}
+
+func (db *DB) tileLogs(ctx context.Context) (logs []*TileLog, err error) {
+	err = db.read(ctx, func(tx *Tx) error {
+		names, err := tx.texts(ctx, `SELECT name FROM tlog ORDER BY name`)
+		logs = nil
+		for _, name := range names {
+			logs = append(logs, db.TileLog(name))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing logs: %w", err)
+	}
+	return logs, nil
+}
+
+func (l *TileLog) eachBlob(ctx context.Context, fn func(oci.Digest) error) error {
+	for level := 0; ; level++ {
+		from := int64(0)
+		for {
+			tiles, err := l.Tiles(ctx, level, from, from+censusPage)
+			if err != nil {
+				return err
+			}
+			for _, f := range tiles {
+				if err := fn(f.Hashes); err != nil {
+					return err
+				}
+				if f.Entries.IsZero() {
+					continue
+				}
+				if err := fn(f.Entries); err != nil {
+					return err
+				}
+			}
+			if from += int64(len(tiles)); len(tiles) < censusPage {
+				break
+			}
+		}
+		if from == 0 {
+			return nil
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/blob/s3"
 	"github.com/bonded-dev/bonded/internal/db"
 	"github.com/bonded-dev/bonded/internal/db/dbtest"
+	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/testparts"
 	"github.com/bonded-dev/bonded/internal/trust/tlog"
 	"github.com/bonded-dev/bonded/internal/trust/tlog/tlogtest"
@@ -123,7 +124,8 @@ func TestTileLogStatements(t *testing.T) {
 // or nothing.
 func TestAppendTiles(t *testing.T) {
 	each(t, func(t *testing.T, d *db.DB, _ *clock) {
-		o := tlogtest.Options(t, d.TileLog("test"), mem.New(mem.Options{}))
+		blobs := mem.New(mem.Options{})
+		o := tlogtest.Options(t, d.TileLog("test"), blobs)
 		if err := tlog.Create(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
@@ -151,6 +153,16 @@ func TestAppendTiles(t *testing.T) {
 		tlogtest.Check(t, l, append(tlogtest.Entries(0, 300), tlogtest.Entries(600, 300)...))
 		if n := sequence(t, d, 100); n != 2 {
 			t.Errorf("%d events of the transactions, want 2", n)
+		}
+		named := map[oci.Digest]bool{}
+		err = d.EachTileBlob(t.Context(), func(d oci.Digest) error { named[d] = true; return nil })
+		if err != nil || len(named) != 4 {
+			t.Errorf("%d blobs are named, %v; want 2 tiles and 2 bundles", len(named), err)
+		}
+		for d := range named {
+			if _, err := blobs.Stat(t.Context(), d); err != nil {
+				t.Errorf("%s is named: %v", d, err)
+			}
 		}
 	})
 }

@@ -78,6 +78,24 @@ func (l *Log) enqueue(w *waiting) error {
 	}
 }
 
+// Find returns the index of the first published entry with a leaf, in a log with
+// Index. Errors match ErrNotFound.
+func (l *Log) Find(ctx context.Context, leaf Hash) (int64, error) {
+	h, err := l.opts.Store.Head(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("finding the leaf %s: %w", leaf, err)
+	}
+	found, err := l.opts.Store.Find(ctx, []Hash{leaf})
+	if err != nil {
+		return 0, fmt.Errorf("finding the leaf %s: %w", leaf, err)
+	}
+	index, ok := found[leaf]
+	if !ok || index >= h.PublishedSize {
+		return 0, fmt.Errorf("finding the leaf %s: %w", leaf, ErrNotFound)
+	}
+	return index, nil
+}
+
 // Start lets Add work. A log that was stopped does not start again.
 func (l *Log) Start() {
 	l.start.Do(func() {
@@ -155,8 +173,7 @@ func (l *Log) gather(first *waiting) []*waiting {
 // add appends a batch and tells those who wait.
 func (l *Log) add(batch []*waiting) {
 	ctx := context.Background()
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	defer l.lock()()
 	live := batch[:0]
 	for _, w := range batch {
 		if w.ctx.Err() == nil {
@@ -277,8 +294,7 @@ func proveNew(p *Plan, index int64) ([]Hash, error) {
 // what they said is old.
 func (l *Log) refresh() {
 	ctx := context.Background()
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	defer l.lock()()
 	if err := l.renew(ctx); err != nil {
 		l.opts.Logger.ErrorContext(ctx, "publishing the log", "log", l.opts.Origin, "error", err)
 	}

@@ -25,8 +25,7 @@ type placer func(ctx context.Context, size int64) ([]Entry, error)
 // ErrUnwitnessed they are in the log all the same unless no commit was called;
 // later calls publish them first.
 func (l *Log) Append(ctx context.Context, entries []Entry, commit func(context.Context, *Step) error) ([]byte, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	defer l.lock()()
 	if err := l.check(entries); err != nil {
 		return nil, err
 	}
@@ -168,7 +167,15 @@ func (l *Log) publish(ctx context.Context, t taken) ([]byte, error) {
 
 // publishHead sees to it that a head of at least the given size is published, and
 // returns it.
-func (l *Log) publishHead(ctx context.Context, size int64) ([]byte, error) {
+func (l *Log) publishHead(ctx context.Context, size int64) (signed []byte, err error) {
+	signed, err = l.tryPublish(ctx, size)
+	if l.trouble = err; err != nil {
+		l.metrics.unpublished.Inc()
+	}
+	return signed, err
+}
+
+func (l *Log) tryPublish(ctx context.Context, size int64) ([]byte, error) {
 	var ahead *overtakenError
 	for range attempts {
 		h, err := l.opts.Store.Head(ctx)
@@ -187,7 +194,6 @@ func (l *Log) publishHead(ctx context.Context, size int64) ([]byte, error) {
 			continue // another process publishes a larger one, or this one is old
 		}
 		if err != nil {
-			l.metrics.unpublished.Inc()
 			return nil, err
 		}
 		if err := l.opts.Store.Publish(ctx, h.Size, signed); err != nil {

@@ -17,7 +17,6 @@ func (l *Log) Unbounded() Source { return unbounded{l.Reader} }
 
 // Renew does what happens now and then.
 func (l *Log) Renew(ctx context.Context) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	defer l.lock()()
 	return l.renew(ctx)
 }

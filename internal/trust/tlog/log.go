@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -94,6 +95,9 @@ type Log struct {
 	published int64
 	cosigned  time.Time
 	fatal     error // ends appending for good
+	trouble   error // of the newest attempt to publish
+
+	status atomic.Pointer[Status] // as of when mu was last given back
 }
 
 // Create begins a log that has never been: it is for the moment in which its key
@@ -143,6 +147,7 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 		Reader: &Reader{Layout: o.Layout, Store: o.Store, Blobs: o.Blobs}, opts: o, metrics: newMetrics(o.Registerer, o.Origin),
 		queue: make(chan *waiting, o.Queue), quit: make(chan struct{}), ended: make(chan struct{}),
 	}
+	defer l.lock()()
 	if err := l.open(ctx); err != nil {
 		return nil, fmt.Errorf("opening the log %s: %w", o.Origin, err)
 	}
@@ -196,7 +201,7 @@ func (o *Options) stored(ctx context.Context) (*Checkpoint, error) {
 }
 
 // load reads the state from the store, and checks that it is one of the history
-// seen so far. It is called with mu, or before anybody has l.
+// seen so far. It is called with mu.
 func (l *Log) load(ctx context.Context) (*State, error) {
 	head, pieces, err := l.opts.Store.Tail(ctx)
 	if err != nil {
@@ -246,17 +251,25 @@ type Status struct {
 	// nothing does. Of Witnesses, Quorum must sign.
 	HeadStore         bool
 	Witnesses, Quorum int
-	// Err is why the log appends no more; nil while it does.
+	// Err is why the log appends no more, for good; nil while it does.
 	Err error
+	// Unpublished is why what was appended last is not published yet, and will be
+	// tried again; nil when it is.
+	Unpublished error
 }
 
-// Status says how the log does.
-func (l *Log) Status() Status {
+// Status says how the log did after its newest step. It does not wait for one.
+func (l *Log) Status() Status { return *l.status.Load() }
+
+// lock takes mu, and returns what gives it back.
+func (l *Log) lock() func() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := Status{Size: l.seen.Size, Published: l.published, HeadStore: l.opts.Heads != nil, Err: l.fatal}
-	if w := l.opts.Witnesses; w != nil {
-		s.Witnesses, s.Quorum = len(w.opts.Witnesses), w.opts.Quorum
+	return func() {
+		s := &Status{Size: l.seen.Size, Published: l.published, HeadStore: l.opts.Heads != nil, Err: l.fatal, Unpublished: l.trouble}
+		if w := l.opts.Witnesses; w != nil {
+			s.Witnesses, s.Quorum = len(w.opts.Witnesses), w.opts.Quorum
+		}
+		l.status.Store(s)
+		l.mu.Unlock()
 	}
-	return s
 }

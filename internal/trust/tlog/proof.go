@@ -36,6 +36,47 @@ func ProveConsistency(ctx context.Context, src Source, from, to int64) ([]Hash, 
 	return p, nil
 }
 
+// Prove reads an entry of a log whose checkpoint was verified, and its proof. Both
+// are verified: the entry is in the log. Errors match ErrNotFound, ErrProof and
+// ErrMalformed.
+func Prove(ctx context.Context, src Source, l Layout, c Checkpoint, index int64) (BundleEntry, []Hash, error) {
+	p, err := ProveInclusion(ctx, src, index, c.Size)
+	if err != nil {
+		return BundleEntry{}, nil, err
+	}
+	t := Tile{Level: Entries, N: index / TileWidth, Width: widthAt(c.Size, Entries, index/TileWidth)}
+	b, err := src.Tile(ctx, t)
+	if err != nil {
+		return BundleEntry{}, nil, fmt.Errorf("proving entry %d: %w", index, err)
+	}
+	entries, err := l.Split(b, t.Width)
+	if err != nil {
+		return BundleEntry{}, nil, fmt.Errorf("proving entry %d: %w", index, err)
+	}
+	e := entries[index%TileWidth]
+	return e, p, VerifyInclusion(p, c, index, e.Leaf)
+}
+
+// Find returns the index of the newest entry with a leaf, by reading the tiles of
+// the log from its end. What src returns is unverified: prove the entry. Errors
+// match ErrNotFound.
+func Find(ctx context.Context, src Source, size int64, leaf Hash) (int64, error) {
+	h := &hashes{ctx: ctx, src: src, size: size}
+	for n := (size - 1) / TileWidth; n >= 0 && size > 0; n-- {
+		row, err := h.tile(0, n)
+		if err != nil {
+			return 0, err
+		}
+		clear(h.tiles)
+		for i := len(row) - 1; i >= 0; i-- {
+			if row[i] == leaf {
+				return n*TileWidth + int64(i), nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("finding the leaf %s among %d entries: %w", leaf, size, ErrNotFound)
+}
+
 // VerifyInclusion checks that the log of a checkpoint has a leaf at an index.
 // Errors match ErrProof.
 func VerifyInclusion(proof []Hash, c Checkpoint, index int64, leaf Hash) error {

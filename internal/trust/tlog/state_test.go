@@ -109,13 +109,13 @@ func expectPlan(t *testing.T, before *tlog.State, p *tlog.Plan, entries []tlog.E
 		if err != nil {
 			t.Fatalf("proving %d of %d: %v", index, p.Next.Size, err)
 		}
-		if err := proof.VerifyInclusion(rfc6962.DefaultHasher, uint64(index), uint64(p.Next.Size), entries[i].Leaf[:], slices(path), p.Next.Root[:]); err != nil {
+		if err := proof.VerifyInclusion(rfc6962.DefaultHasher, uint64(index), uint64(p.Next.Size), entries[i].Leaf[:], raw(path), p.Next.Root[:]); err != nil {
 			t.Fatalf("proof of %d of %d: %v", index, p.Next.Size, err)
 		}
 	}
 }
 
-func slices(hashes []tlog.Hash) [][]byte {
+func raw(hashes []tlog.Hash) [][]byte {
 	out := make([][]byte, len(hashes))
 	for i := range hashes {
 		out[i] = hashes[i][:]

@@ -406,7 +406,7 @@ func TestProofs(t *testing.T) {
 	for _, index := range []int64{0, 1, 255, 256, 65_535, 65_536, 65_999} {
 		p := must[[]tlog.Hash](t)(tlog.ProveInclusion(ctx, src, index, c.Size))
 		leaf := entries[index].Leaf
-		if err := proof.VerifyInclusion(rfc6962.DefaultHasher, uint64(index), uint64(c.Size), leaf[:], slices(p), c.Root[:]); err != nil {
+		if err := proof.VerifyInclusion(rfc6962.DefaultHasher, uint64(index), uint64(c.Size), leaf[:], raw(p), c.Root[:]); err != nil {
 			t.Errorf("entry %d: %v", index, err)
 		}
 		if err := tlog.VerifyInclusion(p, c, index, leaf); err != nil {
@@ -423,7 +423,7 @@ func TestProofs(t *testing.T) {
 		root := must[tlog.Hash](t)(tlog.RootAt(ctx, src, from))
 		older := tlog.Checkpoint{Origin: tlogtest.Origin, Size: from, Root: root}
 		p := must[[]tlog.Hash](t)(tlog.ProveConsistency(ctx, src, from, c.Size))
-		if err := proof.VerifyConsistency(rfc6962.DefaultHasher, uint64(from), uint64(c.Size), slices(p), root[:], c.Root[:]); err != nil {
+		if err := proof.VerifyConsistency(rfc6962.DefaultHasher, uint64(from), uint64(c.Size), raw(p), root[:], c.Root[:]); err != nil {
 			t.Errorf("from %d: %v", from, err)
 		}
 		if err := tlog.VerifyConsistency(p, older, c); err != nil {
@@ -439,6 +439,46 @@ func TestProofs(t *testing.T) {
 	}
 	if _, err := tlog.ProveConsistency(ctx, src, 5, 4); !errors.Is(err, tlog.ErrNotFound) {
 		t.Errorf("backwards: %v", err)
+	}
+}
+
+// TestProve finds and proves entries as a person would.
+func TestProve(t *testing.T) {
+	l, src := served(t, 700)
+	ctx := t.Context()
+	c := must[tlog.Checkpoint](t)(tlog.OpenCheckpoint(must[[]byte](t)(src.Checkpoint(ctx)), tlogtest.Origin, tlogtest.Verifier(t)))
+	for _, index := range []int64{0, 255, 256, 699} {
+		want := tlogtest.Entries(0, 700)[index]
+		e, p, err := tlog.Prove(ctx, src, tlog.PlainEntries, c, index)
+		if err != nil || e.Leaf != want.Leaf || !bytes.Equal(tlogtest.Entry(string(e.Data)).Bundle, want.Bundle) || len(p) == 0 {
+			t.Errorf("entry %d: %q, %v", index, e.Data, err)
+		}
+		if got, err := tlog.Find(ctx, src, c.Size, want.Leaf); err != nil || got != index {
+			t.Errorf("entry %d is found at %d, %v", index, got, err)
+		}
+	}
+	if _, _, err := tlog.Prove(ctx, src, tlog.PlainEntries, c, 700); !errors.Is(err, tlog.ErrNotFound) {
+		t.Errorf("an entry that is not there: %v", err)
+	}
+	other := c
+	other.Root[0]++
+	if _, _, err := tlog.Prove(ctx, src, tlog.PlainEntries, other, 5); !errors.Is(err, tlog.ErrProof) {
+		t.Errorf("an entry of another log: %v", err)
+	}
+	for _, size := range []int64{0, 700} {
+		if _, err := tlog.Find(ctx, src, size, tlog.Hash{}); !errors.Is(err, tlog.ErrNotFound) {
+			t.Errorf("a leaf that is not there: %v", err)
+		}
+	}
+	if _, err := l.Find(ctx, tlogtest.Entries(5, 1)[0].Leaf); !errors.Is(err, tlog.ErrNotFound) {
+		t.Errorf("in a log without an index: %v", err)
+	}
+	o := tlogtest.Options(t, &tlogtest.Memory{}, blobs())
+	o.Index = true
+	indexed := tlogtest.Begin(t, o)
+	must[[]byte](t)(indexed.Append(ctx, tlogtest.Entries(0, 9), o.Store.Append))
+	if got, err := indexed.Find(ctx, tlogtest.Entries(5, 1)[0].Leaf); err != nil || got != 5 {
+		t.Errorf("in a log with one: %d, %v", got, err)
 	}
 }
 

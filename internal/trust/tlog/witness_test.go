@@ -204,7 +204,7 @@ func TestQuorum(t *testing.T) {
 	if _, err := l.Add(t.Context(), tlogtest.Entry("stale")); !errors.Is(err, tlog.ErrUnwitnessed) || !strings.Contains(err.Error(), "set its clock") {
 		t.Errorf("with one witness down and one of last year: %v", err)
 	}
-	if st := l.Status(); st.Size != 3 || st.Published != 2 || st.Quorum != 2 || st.Witnesses != 3 {
+	if st := l.Status(); st.Size != 3 || st.Published != 2 || st.Quorum != 2 || st.Witnesses != 3 || !errors.Is(st.Unpublished, tlog.ErrUnwitnessed) {
 		t.Errorf("status %+v", st)
 	}
 	size := func(tile tlog.Tile) bool { _, err := l.Tile(t.Context(), tile); return err == nil }
@@ -216,6 +216,9 @@ func TestQuorum(t *testing.T) {
 	}
 	b.down = false
 	expectWitnessed(t, l, 4, 2, a, b, c)
+	if st := l.Status(); st.Published != 4 || st.Unpublished != nil {
+		t.Errorf("status %+v", st)
+	}
 	tlogtest.Check(t, l, append(tlogtest.Entries(1, 2), tlogtest.Entry("stale"), tlogtest.Entries(4, 1)[0]))
 }
 

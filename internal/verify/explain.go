@@ -94,8 +94,8 @@ func (r *sigstoreRoot) explainCertificate(s *signed) error {
 	if s.leaf == nil {
 		return nil
 	}
-	if s.leaf.IsCA {
-		return errors.New("it is signed with the certificate of a CA, which only signs certificates")
+	if _, err := identityOf(s.leaf); err != nil {
+		return err
 	}
 	if !slices.Contains(s.leaf.ExtKeyUsage, x509.ExtKeyUsageCodeSigning) {
 		return errors.New("its certificate is not for signing code")
@@ -147,7 +147,11 @@ func (r *sigstoreRoot) explainTime(s *signed) error {
 // explainToken looks at one RFC 3161 token.
 func (r *sigstoreRoot) explainToken(s *signed, token []byte) error {
 	ts, err := timestamp.ParseResponse(token)
-	if err != nil {
+	switch {
+	case err == nil:
+	case strings.Contains(err.Error(), "verif"):
+		return errors.New("the signature of its timestamp does not verify: the token was changed")
+	default:
 		return errors.New("its timestamp cannot be read: it is cut or was changed")
 	}
 	if ts.HashAlgorithm.Available() {

@@ -74,14 +74,16 @@ func (r *sigstoreRoot) explainLog(s *signed) error {
 	if len(entries) == 0 {
 		return errors.New("it has no entry in a transparency log")
 	}
-	logs := r.material.RekorLogs()
-	var why error
 	for i, entry := range entries {
 		for _, other := range entries[:i] {
 			if other.GetLogIndex() == entry.GetLogIndex() && string(other.GetLogId().GetKeyId()) == string(entry.GetLogId().GetKeyId()) {
 				return errors.New("it lists one log entry twice")
 			}
 		}
+	}
+	logs := r.material.RekorLogs()
+	var why error
+	for i, entry := range entries {
 		id := hex.EncodeToString(entry.GetLogId().GetKeyId())
 		log, ok := logs[id]
 		if !ok {
@@ -108,7 +110,7 @@ func explainEntry(s *signed, parsed *tlog.Entry, entry *protorekor.TransparencyL
 	if err != nil {
 		return err
 	}
-	return explainInclusion(s, entry, checkpoint)
+	return explainInclusion(s, parsed, checkpoint)
 }
 
 func explainPromise(s *signed, parsed *tlog.Entry, log *root.TransparencyLog) error {
@@ -172,7 +174,8 @@ func explainCheckpoint(envelope string, log *root.TransparencyLog) (*formatslog.
 }
 
 // explainInclusion follows the proof from the entry to the head.
-func explainInclusion(s *signed, entry *protorekor.TransparencyLogEntry, head *formatslog.Checkpoint) error {
+func explainInclusion(s *signed, parsed *tlog.Entry, head *formatslog.Checkpoint) error {
+	entry := parsed.TransparencyLogEntry()
 	index, hashes := entry.GetLogIndex(), entry.GetInclusionProof().GetHashes()
 	if index < 0 || uint64(index) >= head.Size {
 		return fmt.Errorf("it is said to be entry %d, and its checkpoint is of a log with %d: the checkpoint is older than the entry", index, head.Size)
@@ -180,6 +183,8 @@ func explainInclusion(s *signed, entry *protorekor.TransparencyLogEntry, head *f
 	leaf := rfc6962.DefaultHasher.HashLeaf(entry.GetCanonicalizedBody())
 	err := proof.VerifyInclusion(rfc6962.DefaultHasher, uint64(index), head.Size, leaf, hashes, head.Hash)
 	switch {
+	case err == nil && string(parsed.Signature()) == string(s.signature.Signature()):
+		return nil
 	case err == nil:
 		return errors.New("its log entry is in the log and about another signature than this one")
 	case strings.Contains(err.Error(), "proof size"):

@@ -16,6 +16,9 @@ import (
 // identityOf reads who a verified certificate is for. A certificate that names
 // two, or two issuers, could be taken for either and is refused.
 func identityOf(cert *x509.Certificate) (evidence.Identity, error) {
+	if cert.IsCA {
+		return evidence.Identity{}, errors.New("it is signed with the certificate of a CA, which only signs certificates")
+	}
 	if n := len(cert.URIs) + len(cert.EmailAddresses) + len(cert.DNSNames) + len(cert.IPAddresses); n > 1 {
 		return evidence.Identity{}, fmt.Errorf("its certificate names %d identities, and it must be one", n)
 	}

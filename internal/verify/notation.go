@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,9 +81,16 @@ func strictEnvelope(p parcel) error {
 		if err != nil {
 			return fmt.Errorf("reading the %s of the envelope: %w", part, err)
 		}
+		if alg := value.Get("alg").String(); part == "protected" && !slices.Contains(jwsAlgorithms, alg) {
+			return fmt.Errorf("its algorithm %s is not one that Notation allows", oci.Quote(alg))
+		}
 	}
 	return nil
 }
+
+// jwsAlgorithms are those of the signature specification; "none" and the
+// symmetric ones are not, and a public key must never be taken for a secret.
+var jwsAlgorithms = []string{"PS256", "PS384", "PS512", "ES256", "ES384", "ES512"}
 
 // check verifies an envelope at Notation's level "strict". until is when the
 // answer must be asked again.
@@ -172,14 +180,11 @@ func explainNotation(outcome *notation.VerificationOutcome, subject oci.Descript
 	var stranger *coresignature.SignatureAuthenticityError
 	var malformed *coresignature.InvalidSignatureError
 	var inconclusive notation.VerificationInconclusiveError
-	var algorithm *coresignature.UnsupportedSignatureAlgoError
 	switch {
 	case errors.As(err, &integrity):
 		return errors.New("its signature does not fit its content and the key of its certificate: one of them was changed")
 	case errors.As(err, &stranger):
 		return errors.New("its certificate leads to no CA of this anchor")
-	case errors.As(err, &algorithm):
-		return errors.New("its algorithm is not one that Notation allows")
 	case errors.As(err, &malformed):
 		return fmt.Errorf("its envelope breaks the specification: %s", text)
 	case strings.Contains(text, "content descriptor mismatch"):

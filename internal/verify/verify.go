@@ -49,7 +49,7 @@ type Options struct {
 
 // Limits of what is looked at. A referrer over one of them is Unsure.
 const (
-	MaxEnvelope = 20 << 20 // bytes of a layer
+	MaxEnvelope = 24 << 20 // bytes of a layer; a statement of 16 MiB in base64 fits
 	MaxLayers   = 64       // signatures in one referrer
 	maxReasons  = 32       // anchors that a refusal lists
 )

@@ -52,15 +52,17 @@ type Spec struct {
 	At       time.Time
 	Key      crypto.Signer // signs without a certificate
 
-	Leaf   func(*x509.Certificate) // changes the template of the certificate
-	CA     *Certificate            // issues it
-	NoSCT  bool
-	CT     *ecdsa.PrivateKey // signs the SCT
-	TSA    *Certificate      // signs the timestamp
-	TimeAt time.Time         // that the timestamp says; default At
-	NoTime bool
-	NoLog  bool
-	Rekor1 bool // entry in the older log, as bundle v0.1
+	Leaf func(*x509.Certificate) // changes the template of the certificate
+	// LeafAfterSCT changes it once the CT log has promised another one.
+	LeafAfterSCT func(*x509.Certificate)
+	CA           *Certificate // issues it
+	NoSCT        bool
+	CT           *ecdsa.PrivateKey // signs the SCT
+	TSA          *Certificate      // signs the timestamp
+	TimeAt       time.Time         // that the timestamp says; default At
+	NoTime       bool
+	NoLog        bool
+	Rekor1       bool // entry in the older log, as bundle v0.1
 }
 
 func (s Spec) withDefaults(i *Instance) Spec {
@@ -194,6 +196,9 @@ func (i *Instance) Leaf(s Spec) *Certificate {
 	if !s.NoSCT {
 		// The certificate without its SCT is what the CT log signs.
 		template.ExtraExtensions = append(template.ExtraExtensions, pkix.Extension{Id: oidSCTs, Value: i.sct(s, cert)})
+		if s.LeafAfterSCT != nil {
+			s.LeafAfterSCT(template)
+		}
 		cert = i.sign(s.CA, template, key.Public(), nil)
 	}
 	return &Certificate{Certificate: cert, Key: key}

@@ -61,7 +61,7 @@ func Init(ctx context.Context, o Options, c InitOptions) (*Instance, error) {
 	}
 	i, err := Open(ctx, o)
 	if err == nil {
-		o.Log.Info("made the keys of this instance", "origin", o.Origin, "folder", o.Dir)
+		o.Log.InfoContext(ctx, "made the keys of this instance", "origin", o.Origin, "folder", o.Dir)
 	}
 	return i, err
 }

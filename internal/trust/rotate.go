@@ -96,7 +96,7 @@ func Rotate(ctx context.Context, o Options, c RotateOptions) (*Instance, error) 
 	case errors.Is(err, ErrNone):
 		rec, off, err = i.prepare(ctx, c)
 	case err == nil:
-		o.Log.Warn("finishing a rotation that was interrupted", "folder", o.Dir)
+		o.Log.WarnContext(ctx, "finishing a rotation that was interrupted", "folder", o.Dir)
 		if !maps.EqualFunc(rec.Offline, i.now.Load().rec.Offline, bytes.Equal) {
 			off, err = OpenOffline(ctx, c.NewOffline, c.Passphrase)
 		}

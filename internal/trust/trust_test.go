@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"io/fs"
 	"log/slog"
 	"math/big"
@@ -24,6 +25,8 @@ import (
 	rekornote "github.com/sigstore/rekor-tiles/v2/pkg/note"
 	"github.com/sigstore/sigstore-go/pkg/root"
 )
+
+var update = flag.Bool("update", false, "write testdata/v1 anew")
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
@@ -654,4 +657,34 @@ func FuzzParseChain(f *testing.F) {
 			_ = checkChain(chain, chain[0].PublicKey, start)
 		}
 	})
+}
+
+// TestGolden opens what the first version wrote.
+func TestGolden(t *testing.T) {
+	w := newWorld(t)
+	if *update {
+		fresh := newWorld(t)
+		fresh.init(InitOptions{Passphrase: []byte("golden")})
+		w.must(os.RemoveAll("testdata/v1"))
+		w.must(os.CopyFS("testdata/v1", os.DirFS(fresh.o.Dir)))
+	}
+	w.must(os.CopyFS(w.o.Dir, os.DirFS("testdata/v1")))
+	w.must(os.Chmod(w.o.Dir, 0o700))
+	files, _ := filepath.Glob(w.path("*"))
+	for _, f := range files { // git keeps no modes
+		w.must(os.Chmod(f, 0o600))
+	}
+	i, err := Open(t.Context(), w.o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if about, err := Peek(w.o.Dir); err != nil || about.Origin != "bonded.example" {
+		t.Errorf("%+v, %v", about, err)
+	}
+	if !accepted(trusted(t, i), leaf(t, i, w.now), w.now) {
+		t.Error("its certificates are refused")
+	}
+	if _, err := Rotate(t.Context(), w.o, RotateOptions{Slots: []Slot{TSA}, Offline: w.offline("golden")}); err != nil {
+		t.Error(err)
+	}
 }

@@ -85,7 +85,7 @@ type Options struct {
 	Clock func() time.Time
 	Log   *slog.Logger
 	// Transport fetches the keys of issuers that have no CA of their own.
-	// Optional. Default http.DefaultTransport.
+	// Optional. Default: one that takes the authorities of the system.
 	Transport http.RoundTripper
 }
 
@@ -100,7 +100,7 @@ type Authority struct {
 // issuer that is down is found out by who comes with its token.
 func New(o Options) (*Authority, error) {
 	if o.Transport == nil {
-		o.Transport = http.DefaultTransport
+		o.Transport = transport(nil)
 	}
 	a := &Authority{o: o, issuers: map[string]*source{}}
 	a.issuers[o.URL] = builtin(o)

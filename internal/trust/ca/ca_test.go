@@ -367,7 +367,7 @@ func newRFC(t testing.TB, tls bool) *rfc {
 	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
 		s.asked.Add(1)
 		if s.down.Load() {
-			http.Error(w, "down", 503)
+			http.Error(w, "down", http.StatusServiceUnavailable)
 			return
 		}
 		iss := s.iss

@@ -381,7 +381,7 @@ func (d *discovered) get(ctx context.Context) (oidc.KeySet, error) {
 // that was asked.
 func client(pool *x509.CertPool, base http.RoundTripper) *http.Client {
 	if pool != nil {
-		base = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, Proxy: http.ProxyFromEnvironment, IdleConnTimeout: time.Minute}
+		base = transport(pool)
 	}
 	return &http.Client{
 		Timeout:   fetchTime,
@@ -393,6 +393,11 @@ func client(pool *x509.CertPool, base http.RoundTripper) *http.Client {
 			return nil
 		},
 	}
+}
+
+// transport trusts the authorities of a pool, nil for those of the system.
+func transport(pool *x509.CertPool) http.RoundTripper {
+	return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, Proxy: http.ProxyFromEnvironment, IdleConnTimeout: time.Minute}
 }
 
 // short bounds answers.

@@ -222,13 +222,13 @@ func (r *Repository) Refresh(ctx context.Context) (time.Time, error) {
 	}
 	err = r.signTimestamp(ctx, c, keys)
 	if errors.Is(err, ErrRaced) {
-		r.o.Log.Debug("another process signed the TUF timestamp")
+		r.o.Log.DebugContext(ctx, "another process signed the TUF timestamp")
 		return now.Add(r.o.TimestampLife / 3), nil
 	}
 	if err != nil {
 		return time.Time{}, err
 	}
-	r.o.Log.Info("signed the TUF timestamp again", "version", c.timestamp.Signed.Version, "expires", c.timestamp.Signed.Expires)
+	r.o.Log.InfoContext(ctx, "signed the TUF timestamp again", "version", c.timestamp.Signed.Version, "expires", c.timestamp.Signed.Expires)
 	return due(c.timestamp.Signed.Expires, r.o.TimestampLife), nil
 }
 

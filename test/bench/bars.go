@@ -102,7 +102,7 @@ const (
 var growths = []bar{
 	{
 		name:    "manifest-get-growth",
-		what:    "CPU of a GET of a manifest by digest, in a repository of so many images: at most to least",
+		what:    "CPU of a GET of a manifest by digest, in a repository of so many images",
 		limit:   flatLimit,
 		measure: flat(stocks, getManifest),
 	},

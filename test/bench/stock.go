@@ -23,6 +23,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/blob/mem"
 	"github.com/bonded-dev/bonded/internal/db"
 	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/policy"
 	"github.com/bonded-dev/bonded/internal/repo"
 	"github.com/bonded-dev/bonded/internal/vuln/feed"
 )
@@ -154,6 +155,9 @@ func (s *stocked) fill(ctx context.Context, data string) (err error) {
 	if err := loadAdvisories(ctx, database, s.feed); err != nil {
 		return err
 	}
+	if err := putGate(ctx, database); err != nil {
+		return err
+	}
 	content, err := disk.Open(filepath.Join(data, "content"), disk.Options{FS: hasty{disk.OS()}})
 	if err != nil {
 		return err
@@ -198,6 +202,19 @@ func loadAdvisories(ctx context.Context, database *db.DB, dir string) error {
 		return err
 	}
 	return result.Err()
+}
+
+// putGate says that the zone of the stock was judged by its gate: otherwise the
+// server would begin with judging all of it.
+func putGate(ctx context.Context, database *db.DB) error {
+	gate, err := policy.ShippedGate(gatedZone)
+	if err != nil {
+		return err
+	}
+	return database.Update(ctx, func(tx *db.Tx) error {
+		_, err := tx.PutGate(ctx, gatedZone, gate.Digest())
+		return err
+	})
 }
 
 // filler adds images to a stock that is being written.

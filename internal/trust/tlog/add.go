@@ -188,6 +188,7 @@ func (l *Log) add(batch []*waiting) {
 	if err != nil {
 		l.opts.Logger.ErrorContext(ctx, "appending to the log", "log", l.opts.Origin, "entries", len(live), "error", err)
 	}
+	l.note()
 	for _, w := range live {
 		l.answer(ctx, w, t, signed, err)
 	}

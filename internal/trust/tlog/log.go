@@ -265,11 +265,16 @@ func (l *Log) Status() Status { return *l.status.Load() }
 func (l *Log) lock() func() {
 	l.mu.Lock()
 	return func() {
-		s := &Status{Size: l.seen.Size, Published: l.published, HeadStore: l.opts.Heads != nil, Err: l.fatal, Unpublished: l.trouble}
-		if w := l.opts.Witnesses; w != nil {
-			s.Witnesses, s.Quorum = len(w.opts.Witnesses), w.opts.Quorum
-		}
-		l.status.Store(s)
+		l.note()
 		l.mu.Unlock()
 	}
+}
+
+// note lets Status know. It is called with mu, before anybody is told what was done.
+func (l *Log) note() {
+	s := &Status{Size: l.seen.Size, Published: l.published, HeadStore: l.opts.Heads != nil, Err: l.fatal, Unpublished: l.trouble}
+	if w := l.opts.Witnesses; w != nil {
+		s.Witnesses, s.Quorum = len(w.opts.Witnesses), w.opts.Quorum
+	}
+	l.status.Store(s)
 }

@@ -19,7 +19,8 @@ type placer func(ctx context.Context, size int64) ([]Entry, error)
 // Append appends entries in a transaction of the caller's: commit writes the step
 // with whatever belongs to it, and returns only when that is durable. An error of
 // commit that matches ErrConflict has changed nothing, and commit is called again
-// with another step. The index of the first entry is Old.Size of the step.
+// with another step. commit must not call l. The index of the first entry is
+// Old.Size of the step.
 //
 // Append returns the signed checkpoint that has the entries, published. After
 // ErrUnwitnessed they are in the log all the same unless no commit was called;

@@ -167,7 +167,23 @@ func (l *Log) open(ctx context.Context) error {
 	if errors.Is(err, ErrNoLog) && stored != nil {
 		return fmt.Errorf("%w: it has a log of %d entries, and the database none; %s", ErrBehind, stored.Size, behindRemedy)
 	}
-	return err
+	if err != nil || stored != nil || l.opts.Heads == nil {
+		return err
+	}
+	return l.adopt(ctx)
+}
+
+// adopt begins to use a head store that has nothing of this log. That is one that
+// is new, or one that was emptied: it cannot tell.
+func (l *Log) adopt(ctx context.Context) error {
+	h, err := l.opts.Store.Head(ctx)
+	if err != nil {
+		return err
+	}
+	if h.Size > 0 {
+		l.opts.Logger.WarnContext(ctx, "the head store has nothing of this log; it protects from now on", "log", h.Origin, "entries", h.Size)
+	}
+	return l.opts.Heads.Save(ctx, h.Origin, h.Checkpoint)
 }
 
 const behindRemedy = "stop here, bring back the newest database, or give up this log: begin one with another origin and key, and tell those who trust it"

@@ -247,6 +247,9 @@ func TestHeadStore(t *testing.T) {
 	if err != nil {
 		t.Fatalf("with an empty head store: %v", err)
 	}
+	if adopted := must[[]byte](t)(heads(t, dir).Load(t.Context(), tlogtest.Origin)); len(adopted) == 0 {
+		t.Error("an empty head store is left empty")
+	}
 	for _, e := range []string{"c", "d"} {
 		must[[]byte](t)(l.Append(t.Context(), []tlog.Entry{tlogtest.Entry(e)}, o.Store.Append))
 	}

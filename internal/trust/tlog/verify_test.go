@@ -196,21 +196,25 @@ func TestTampered(t *testing.T) {
 				known = append(known, seen[n])
 				test.kind, test.says = tlog.BadHistory, "who saw 66000"
 			}
-			r := verify(t, c.source(), known...)
-			if r.Bad == nil {
-				t.Fatalf("nothing is found: %+v", r)
-			}
-			where := r.Bad.Tile
-			if r.Bad.Kind == tlog.BadEntry {
-				where = fmt.Sprint(r.Bad.Index)
-			}
-			if r.Bad.Kind != test.kind || test.where != "" && where != test.where || !strings.Contains(r.Bad.Reason, test.says) {
-				t.Errorf("found %s %s: %s; want %s %s: %s", r.Bad.Kind, where, r.Bad.Reason, test.kind, test.where, test.says)
-			}
-			if len(r.Bad.Reason) > 600 {
-				t.Errorf("it takes %d bytes to say so", len(r.Bad.Reason))
-			}
+			expectBad(t, verify(t, c.source(), known...), test.kind, test.where, test.says)
 		})
+	}
+}
+
+func expectBad(t *testing.T, r tlog.Report, kind, at, says string) {
+	t.Helper()
+	if r.Bad == nil {
+		t.Fatalf("nothing is found: %+v", r)
+	}
+	where := r.Bad.Tile
+	if r.Bad.Kind == tlog.BadEntry {
+		where = fmt.Sprint(r.Bad.Index)
+	}
+	if r.Bad.Kind != kind || at != "" && where != at || !strings.Contains(r.Bad.Reason, says) {
+		t.Errorf("found %s %s: %s; want %s %s: %s", r.Bad.Kind, where, r.Bad.Reason, kind, at, says)
+	}
+	if len(r.Bad.Reason) > 600 {
+		t.Errorf("it takes %d bytes to say so", len(r.Bad.Reason))
 	}
 }
 

@@ -49,7 +49,7 @@ type Witnesses struct {
 // member is a witness and what it is known to have seen.
 type member struct {
 	WitnessAt
-	mu   sync.Mutex // one question at a time; guards size
+	turn chan struct{} // holds one while it is asked; guards size
 	size int64
 }
 
@@ -87,7 +87,7 @@ func NewWitnesses(o WitnessesOptions) (*Witnesses, error) {
 		}
 		seen[id] = true
 		at.URL = strings.TrimSuffix(at.URL, "/")
-		w.members = append(w.members, &member{WitnessAt: at})
+		w.members = append(w.members, &member{WitnessAt: at, turn: make(chan struct{}, 1)})
 	}
 	return w, nil
 }
@@ -148,8 +148,12 @@ func (w *Witnesses) wait() { w.asking.Wait() }
 
 // ask gets the cosignature of one witness.
 func (w *Witnesses) ask(ctx context.Context, m *member, c Checkpoint, signed []byte, prove func(int64) ([]Hash, error)) ([]byte, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	select {
+	case m.turn <- struct{}{}:
+		defer func() { <-m.turn }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("the witness %s has not answered about the checkpoint before: %w", m.Verifier.Name(), ctx.Err())
+	}
 	for range 3 {
 		if m.size > c.Size {
 			return nil, &overtakenError{m.Verifier.Name(), m.size}

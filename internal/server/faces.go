@@ -29,6 +29,11 @@ func (s *Server) wireFaces(ctx context.Context) (err error) {
 	if s.accounts, err = authn.New(ctx, authn.Options{Store: s.db, Tokens: s.db, Clock: s.clock, Rand: s.rand, Log: s.log, Open: open, URL: url, Reserved: internals}); err != nil {
 		return err
 	}
+	if s.trust != nil {
+		if err := s.wireTrust(ctx); err != nil {
+			return err
+		}
+	}
 	f := &faces{auth: s.accounts, token: http.HandlerFunc(s.accounts.ServeToken)}
 	f.registry = registry.New(registry.Options{
 		Auth: s.accounts, Open: open, Sight: sight, Reader: s.db, Blobs: s.content.blobs, Push: s.push, Remove: remover{s.promote},

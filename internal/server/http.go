@@ -87,7 +87,11 @@ func (t *transport) secure(c *config.Config, dev bool, clock clock, log *slog.Lo
 	if err != nil {
 		return err
 	}
-	t.listener = tls.NewListener(t.listener, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: get, NextProtos: []string{"http/1.1"}})
+	o := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: get, NextProtos: []string{"http/1.1"}}
+	if c.Trust.Clients.CAFile != "" {
+		o.ClientAuth = tls.RequestClientCert // the issuer of tokens checks it, and nobody else looks
+	}
+	t.listener = tls.NewListener(t.listener, o)
 	return nil
 }
 
@@ -173,6 +177,9 @@ func (s *Server) routes(f *faces) http.Handler {
 	mux.Handle("/api/v1/", f.api)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) }) // nobody to tell
 	mux.HandleFunc("GET /readyz", s.readyz)
+	if s.trust != nil {
+		s.trustRoutes(mux)
+	}
 	if s.config.Metrics.Listen == "" {
 		mux.Handle("GET /metrics", s.administered(f.auth, telemetry.MetricsHandler(s.metrics)))
 	}

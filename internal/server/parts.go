@@ -50,15 +50,17 @@ func suffix(err error) string {
 	return "; and " + err.Error()
 }
 
-// open opens a server that answers nobody, on any port.
-func (p parts) open(ctx context.Context, c *config.Config, log *slog.Logger) (*Server, error) {
+// open opens a server that answers nobody, on any port. o has what is not the
+// same for all that are opened so.
+func (p parts) open(ctx context.Context, c *config.Config, o Options) (*Server, error) {
 	quiet := *c
 	quiet.Listen, quiet.Metrics.Listen = "127.0.0.1:0", ""
-	tracing, err := telemetry.StartTracing(ctx, telemetry.TraceOptions{Log: log})
+	tracing, err := telemetry.StartTracing(ctx, telemetry.TraceOptions{Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
-	s, err := New(ctx, Options{Config: &quiet, Version: p.version, Log: log, Metrics: telemetry.NewRegistry(p.version), Tracing: tracing})
+	o.Config, o.Version, o.Metrics, o.Tracing = &quiet, p.version, telemetry.NewRegistry(p.version), tracing
+	s, err := New(ctx, o)
 	return s, openError(err)
 }
 
@@ -76,14 +78,18 @@ func openError(err error) error {
 
 // init makes what a server needs on its first start.
 func (p parts) init(ctx context.Context, c *config.Config, log *slog.Logger) (_ *cli.Started, err error) {
-	s, err := p.open(ctx, c, log)
+	url, err := futureURL(c)
+	if err != nil {
+		return nil, err
+	}
+	s, err := p.open(ctx, c, Options{URL: url, Log: log})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = closing(err, s) }()
 	started, err := s.Started(ctx)
 	if err == nil {
-		started.URL, err = futureURL(c)
+		started.URL = url
 	}
 	return started, err
 }
@@ -106,7 +112,7 @@ func closing(err error, s *Server) error {
 
 // fsck recomputes what must be true of stored state.
 func (p parts) fsck(ctx context.Context, c *config.Config, r cli.FsckRequest) (_ *fsck.Report, err error) {
-	s, err := p.open(ctx, c, slog.New(slog.DiscardHandler))
+	s, err := p.open(ctx, c, Options{Inspect: true, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, err
 	}

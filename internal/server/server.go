@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -36,7 +37,12 @@ var noRepository oci.Repository
 
 // Options are what a Server is made of.
 type Options struct {
-	Config  *config.Config
+	Config *config.Config
+	// URL is how clients will reach a server that does not listen where it is to
+	// be reached. Optional: as configured, or as it listens.
+	URL string
+	// Inspect opens stores only to look at them: no keys are opened, or made.
+	Inspect bool
 	Dev     bool   // loopback, plain HTTP, an anonymous sandbox zone
 	Version string // of this build
 	Log     *slog.Logger
@@ -55,6 +61,7 @@ type Options struct {
 type Server struct {
 	config    *config.Config
 	dev       bool
+	url       string // how clients reach it
 	version   string
 	log       *slog.Logger
 	clock     clock
@@ -74,6 +81,7 @@ type Server struct {
 	promote    *promote.Flow
 	feeds      *assess.Feeds
 	accounts   *authn.Accounts
+	trust      *trusted // nil where it is only inspected
 	jobs       *job.Pool
 	sequencer  *audit.Sequencer
 	serving    []serving
@@ -106,7 +114,13 @@ func New(ctx context.Context, o Options) (_ *Server, err error) {
 		o.Database(&database)
 	}
 	openStores := func(ctx context.Context) error { return s.openStores(ctx, database) }
-	for _, step := range []func(context.Context) error{openStores, s.wireFlows, s.wireFaces} {
+	openTrust := func(ctx context.Context) error {
+		if s.url = cmp.Or(o.URL, s.transport.url); o.Inspect {
+			return nil
+		}
+		return s.openTrust(ctx)
+	}
+	for _, step := range []func(context.Context) error{openStores, openTrust, s.wireFlows, s.wireFaces} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -191,6 +205,12 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	if err := s.assess.PutGates(ctx); err != nil {
 		return errors.Join(err, s.stop())
 	}
+	if s.trust != nil {
+		if err := s.trust.startLogs(ctx); err != nil {
+			return errors.Join(err, s.stop())
+		}
+		s.trust.keeper.Start()
+	}
 	s.sequencer.Start()
 	s.jobs.Start()
 	failed := make(chan error, len(s.serving))
@@ -224,6 +244,9 @@ func (s *Server) stop() error {
 	}
 	errs = append(errs, s.jobs.Stop(ctx))
 	s.analyst.Stop()
+	if s.trust != nil {
+		errs = append(errs, s.trust.close(ctx))
+	}
 	errs = append(errs, s.sequencer.Stop(ctx))
 	return errors.Join(append(errs, s.close())...)
 }

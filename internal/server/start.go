@@ -83,6 +83,7 @@ func (s *Server) notes() map[string]string {
 			notes["feed "+f.Name] = fmt.Sprintf("its folder cannot be read: %v", err)
 		}
 	}
+	s.trustNotes(notes)
 	if s.dev {
 		notes["development"] = "plain HTTP on loopback, and a zone that is not judged"
 	}
@@ -92,7 +93,12 @@ func (s *Server) notes() map[string]string {
 // Health reports how the server is.
 func (s *Server) Health(ctx context.Context) (*api.Health, error) {
 	h := &api.Health{Version: s.version, Checks: map[string]string{}, Notes: s.notes()}
-	for name, problem := range s.checks(ctx) {
+	checks := s.checks(ctx)
+	if s.trust != nil { // it is no reason to send requests elsewhere
+		checks["trust"] = s.trust.keeper.check()
+		s.trustFacts(ctx, h.Notes)
+	}
+	for name, problem := range checks {
 		if problem == "" {
 			problem = "ok"
 		}

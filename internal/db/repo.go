@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/bonded-dev/bonded/internal/db/conn"
 	"github.com/bonded-dev/bonded/internal/db/pack"
@@ -263,19 +264,20 @@ func (tx *Tx) BlobAccess(ctx context.Context, r oci.Repository, d oci.Digest, v 
 	return a, nil
 }
 
-// blobAccess is BlobAccess without Refused.
+// blobAccess is BlobAccess without Refused. The lease comes first: who pushes the
+// hundredth image on a base that was denied looks at none of the others.
 func (tx *Tx) blobAccess(ctx context.Context, r oci.Repository, d oci.Digest, v repo.Viewer) (*repo.BlobAccess, error) {
 	cond, args := readable(v)
 	var a repo.BlobAccess
 	var ok int
 	err := tx.row(ctx, `SELECT c.size, CASE
-			WHEN EXISTS (SELECT 1 FROM holding h CROSS JOIN placement p
-				WHERE h.repository_id = r.id AND h.content_id = c.id AND p.id = h.placement_id AND `+cond+`) THEN 1
 			WHEN EXISTS (SELECT 1 FROM lease l
 				WHERE l.repository_id = r.id AND l.content_id = c.id AND l.principal = ? AND l.until > ?) THEN 1
+			WHEN EXISTS (SELECT 1 FROM holding h CROSS JOIN placement p
+				WHERE h.repository_id = r.id AND h.content_id = c.id AND p.id = h.placement_id AND `+cond+`) THEN 1
 			ELSE 0 END
 		FROM repository r CROSS JOIN content c WHERE r.name = ? AND c.digest = ? AND c.size >= 0`,
-		append(args, v.Principal, tx.now(), r.String(), d.String()), &a.Size, &ok)
+		slices.Concat([]any{v.Principal, tx.now()}, args, []any{r.String(), d.String()}), &a.Size, &ok)
 	if errors.Is(err, conn.ErrNoRow) {
 		return nil, fmt.Errorf("blob %s in %s: %w", d, r, repo.ErrNotFound)
 	}
@@ -286,17 +288,23 @@ func (tx *Tx) blobAccess(ctx context.Context, r oci.Repository, d oci.Digest, v 
 	return &a, nil
 }
 
-// refused returns the placement that keeps a blob closed: the one that comes
-// closest to being admitted and, among equals, the latest. When the blob is in
-// no such placement it is not found. Evidence is left out: it waits for nothing
-// of its own.
+// refusedOf is how many of the placements that hold a blob are looked at for the
+// reason why it is closed.
+const refusedOf = 200
+
+// refused returns the placement that keeps a blob closed: of the newest, the one
+// that comes closest to being admitted and, among equals, the latest. When the
+// blob is in no such placement it is not found. Evidence is left out: it waits for
+// nothing of its own.
 func (tx *Tx) refused(ctx context.Context, r oci.Repository, d oci.Digest) (*repo.Placement, error) {
 	found, err := tx.placements(ctx, `SELECT `+placementColumns+`
-		FROM repository r CROSS JOIN content c CROSS JOIN holding h CROSS JOIN placement p
-		WHERE r.name = ? AND c.digest = ? AND h.repository_id = r.id AND h.content_id = c.id AND p.id = h.placement_id
-			AND p.state IN ('held', 'denied', 'withdrawn')
+		FROM (SELECT h.placement_id FROM holding h
+				WHERE h.repository_id = (SELECT n.id FROM repository n WHERE n.name = ?) AND h.content_id = (SELECT c.id FROM content c WHERE c.digest = ?)
+				ORDER BY h.placement_id DESC LIMIT ?) AS newest
+			CROSS JOIN placement p CROSS JOIN repository r
+		WHERE p.id = newest.placement_id AND r.id = p.repository_id AND p.state IN ('held', 'denied', 'withdrawn')
 		ORDER BY CASE p.state WHEN 'held' THEN 0 WHEN 'denied' THEN 1 ELSE 2 END, p.brought_at DESC, p.digest LIMIT 1`,
-		r.String(), d.String())
+		r.String(), d.String(), refusedOf)
 	if err != nil {
 		return nil, err
 	}

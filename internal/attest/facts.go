@@ -135,7 +135,7 @@ func (f *facts) materials(v strictjson.Value) []evidence.Material {
 
 // flatten writes the scalars under v into out, their path joined with dots.
 func (f *facts) flatten(out map[string]string, path string, v strictjson.Value, depth int) {
-	if f.full(depth, maxDepth) {
+	if !v.Exists() || f.full(depth, maxDepth) || f.full(len(out), maxParameters) {
 		return
 	}
 	switch {
@@ -149,10 +149,7 @@ func (f *facts) flatten(out map[string]string, path string, v strictjson.Value, 
 			f.flatten(out, join(path, strconv.Itoa(n)), e, depth+1)
 			n++
 		}
-	case v.Exists():
-		if f.full(len(out), maxParameters) {
-			return
-		}
+	default:
 		if len(path) > maxText {
 			f.Partial = true
 			return

@@ -108,7 +108,7 @@ func MakeSBOM(document []byte, subjects ...Subject) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("writing an SBOM statement: %w", err)
 	}
-	typ := ""
+	var typ string
 	switch {
 	case doc.Get("spdxVersion").String() == "SPDX-2.3":
 		typ = TypeSPDX

@@ -72,8 +72,8 @@ type judge struct {
 	x509  *trustStore
 }
 
-// errAnchor wraps what is wrong with one anchor.
-func errAnchor(name string, err error) error { return fmt.Errorf("reading anchor %s: %w", name, err) }
+// anchorError wraps what is wrong with one anchor.
+func anchorError(name string, err error) error { return fmt.Errorf("reading anchor %s: %w", name, err) }
 
 // NewAnchors reads anchors. Two of one name, and material that cannot be read,
 // are errors: a gate must not find less behind a name than its author put there.
@@ -83,15 +83,15 @@ func NewAnchors(anchors ...Anchor) (*Anchors, error) {
 	for _, a := range anchors {
 		j, err := newJudge(a)
 		if err != nil {
-			return nil, errAnchor(a.Name, err)
+			return nil, anchorError(a.Name, err)
 		}
 		if slices.ContainsFunc(set.judges, func(o judge) bool { return o.name == j.name }) {
-			return nil, errAnchor(a.Name, errors.New("the name is taken"))
+			return nil, anchorError(a.Name, errors.New("the name is taken"))
 		}
 		set.judges = append(set.judges, j)
 		raw, err := json.Marshal(a)
 		if err != nil {
-			return nil, errAnchor(a.Name, err)
+			return nil, anchorError(a.Name, err)
 		}
 		sum.Write(raw)
 		sum.Write([]byte{0})

@@ -37,13 +37,17 @@ func identityOf(cert *x509.Certificate) (evidence.Identity, error) {
 	return evidence.Identity{Issuer: summary.Issuer, Subject: summary.SubjectAlternativeName, Claims: claims(summary.Extensions)}, nil
 }
 
+// oidIssuer is the extension that said the issuer before OIDIssuerV2; Fulcio
+// writes both, and sigstore-go takes whichever comes last.
+var oidIssuer = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 1}
+
 // oneIssuer refuses a certificate whose two ways to say the OIDC issuer differ,
 // or that says it twice.
 func oneIssuer(cert *x509.Certificate) error {
 	var old, current []string
 	for _, e := range cert.Extensions {
 		switch {
-		case e.Id.Equal(certificate.OIDIssuer):
+		case e.Id.Equal(oidIssuer):
 			old = append(old, string(e.Value))
 		case e.Id.Equal(certificate.OIDIssuerV2):
 			var text string

@@ -44,7 +44,7 @@ func (v *Verifier) judge(ctx context.Context, anchors *Anchors, subject oci.Desc
 
 // unsure tells errors about what we can read from those about what was read.
 func unsure(err error) bool {
-	return errors.Is(err, errUnknownForm) || errors.Is(err, strictjson.ErrLimit)
+	return errors.Is(err, errUnknownForm) || errors.Is(err, strictjson.ErrLimit) || errors.Is(err, errAway)
 }
 
 // open reads the envelope of a parcel in one of Sigstore's forms.
@@ -60,10 +60,6 @@ var errUnfit = errors.New("it takes another kind of signature")
 
 // judgeSigned asks one anchor about a signature in Sigstore's terms.
 func (v *Verifier) judgeSigned(f *findings, j *judge, s *signed, subject oci.Digest, p parcel) {
-	if j.away != "" {
-		f.doubt(j.name, "it is not there: "+j.away)
-		return
-	}
 	sig, err := j.check(s, subject)
 	if err == nil {
 		sig.Anchor, sig.Form, sig.Envelope = j.name, p.form, p.layer.Digest
@@ -77,9 +73,14 @@ func (v *Verifier) judgeSigned(f *findings, j *judge, s *signed, subject oci.Dig
 	f.signatures = append(f.signatures, sig)
 }
 
-// check asks the anchor.
+// errAway is what an anchor without its material says.
+var errAway = errors.New("it is not there")
+
+// check asks the anchor. Without material there is no yes.
 func (j *judge) check(s *signed, subject oci.Digest) (evidence.Signature, error) {
 	switch {
+	case j.away != "":
+		return evidence.Signature{}, fmt.Errorf("%w: %s", errAway, j.away)
 	case j.kind == KindX509:
 		return evidence.Signature{}, fmt.Errorf("%w: this is Sigstore's, and the anchor takes Notary Project's", errUnfit)
 	case j.kind == KindKey && s.leaf != nil:
@@ -89,14 +90,14 @@ func (j *judge) check(s *signed, subject oci.Digest) (evidence.Signature, error)
 	case j.kind == KindKey:
 		return j.checkKeys(s, subject)
 	}
-	var last error
+	last := errStranger
 	for _, r := range j.roots {
 		sig, err := r.check(s, subject)
 		if err == nil {
 			return sig, nil
 		}
 		// Of several roots, one that knows the certificate says more.
-		if last == nil || errors.Is(last, errStranger) {
+		if errors.Is(last, errStranger) {
 			last = err
 		}
 	}
@@ -104,13 +105,13 @@ func (j *judge) check(s *signed, subject oci.Digest) (evidence.Signature, error)
 }
 
 func (j *judge) checkKeys(s *signed, subject oci.Digest) (evidence.Signature, error) {
-	var why error
+	why := errOtherKey
 	for _, k := range j.keys {
 		sig, err := k.check(s, subject)
 		if err == nil {
 			return sig, nil
 		}
-		if why == nil || errors.Is(why, errOtherKey) {
+		if errors.Is(why, errOtherKey) {
 			why = err
 		}
 	}

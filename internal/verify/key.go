@@ -144,7 +144,7 @@ func strong(public any) error {
 // check verifies s for subject by k. Under several roots the error is that of
 // the last one.
 func (k *bareKey) check(s *signed, subject oci.Digest) (evidence.Signature, error) {
-	var last error
+	last := errOtherKey
 	for _, r := range k.roots {
 		sig, err := r.check(s, subject)
 		if err == nil {

@@ -33,14 +33,14 @@ import (
 // notary signs as Notation does. notation-go goes by the machine's clock, so
 // these tests do.
 type notary struct {
-	t    *testing.T
+	t    testing.TB
 	i    *verifytest.Instance
 	leaf *verifytest.Certificate
 	tsa  *verifytest.Certificate
 	now  time.Time
 }
 
-func newNotary(t *testing.T, edit func(*x509.Certificate)) *notary {
+func newNotary(t testing.TB, edit func(*x509.Certificate)) *notary {
 	t.Helper()
 	n := &notary{t: t, i: verifytest.New(t, "notary.example.com"), now: time.Now()}
 	template := &x509.Certificate{
@@ -148,6 +148,9 @@ func (n *notary) crl(next time.Time, serials ...*big.Int) []byte {
 }
 
 const jws, cose = "application/jose+json", "application/cose"
+
+// signOptions are those of a signature without more.
+var signOptions notation.SignerSignOptions
 
 func TestNotation(t *testing.T) {
 	for _, mediaType := range []string{jws, cose} {

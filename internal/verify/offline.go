@@ -7,14 +7,15 @@ import (
 	"github.com/bonded-dev/bonded/internal/oci"
 )
 
-// Offline verifies one Sigstore bundle over subject by one trusted_root.json,
-// with nothing else: no network, no clock, no memory. It is what a custody file
-// is checked with. The statement is read by statements; nil leaves it unread.
-// The signature's Anchor is name.
-func Offline(name string, bundle, trustedRoot []byte, subject oci.Digest, statements Statements) (evidence.Signature, error) {
-	roots, err := readRoots([][]byte{trustedRoot}, requireAll)
+// Offline verifies one Sigstore bundle over subject by one anchor, with nothing
+// else: no network, no clock, no memory. It is what a custody file is checked
+// with; there the anchor is of kind sigstore and Roots is the trusted_root.json
+// that came another way. The statement is read by statements; nil leaves it
+// unread.
+func Offline(anchor Anchor, bundle []byte, subject oci.Digest, statements Statements) (evidence.Signature, error) {
+	j, err := newJudge(anchor)
 	if err != nil {
-		return evidence.Signature{}, fmt.Errorf("reading the trusted root: %w", err)
+		return evidence.Signature{}, anchorError(anchor.Name, err)
 	}
 	if len(bundle) > MaxEnvelope {
 		return evidence.Signature{}, fmt.Errorf("verifying a bundle of %d bytes: at most %d are read", len(bundle), MaxEnvelope)
@@ -23,12 +24,11 @@ func Offline(name string, bundle, trustedRoot []byte, subject oci.Digest, statem
 	if err != nil {
 		return evidence.Signature{}, fmt.Errorf("verifying a bundle: %w", err)
 	}
-	j := judge{name: name, kind: KindSigstore, roots: roots}
 	sig, err := j.check(s, subject)
 	if err != nil {
 		return evidence.Signature{}, fmt.Errorf("verifying a bundle: %w", err)
 	}
-	sig.Anchor, sig.Form, sig.Envelope = name, evidence.FormBundle, oci.FromBytes(bundle)
+	sig.Anchor, sig.Form, sig.Envelope = j.name, evidence.FormBundle, oci.FromBytes(bundle)
 	if statements == nil {
 		return sig, nil
 	}

@@ -172,6 +172,8 @@ func (p parcel) unreadable() string {
 		return fmt.Sprintf("it is %d bytes, at most %d are read", max(p.layer.Size, int64(len(p.raw))), MaxEnvelope)
 	case p.raw == nil:
 		return "its content was not fetched"
+	case p.layer.Digest.IsZero():
+		return "its layer has no digest"
 	}
 	return ""
 }

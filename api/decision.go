@@ -44,6 +44,9 @@ type Reason struct {
 	Facts   []Fact  `json:"facts,omitempty"` // what offends, worst first, at most 20
 	More    int     `json:"more,omitempty"`  // facts beyond those listed
 	Remedy  string  `json:"remedy,omitempty"`
+	// Evidence lists the referrers, by digest, whose verified signatures and
+	// statements the rule was told of.
+	Evidence []string `json:"evidence,omitempty"`
 	// Act is what "stay" does on a deny: "keep", "deadline" or "withdraw".
 	Act string `json:"act,omitempty"`
 	// Until is when a deny with act "deadline" is acted on. Judging again keeps
@@ -69,6 +72,7 @@ type Inputs struct {
 	Snapshot     string   `json:"snapshot,omitempty"`  // digest of the advisories
 	Inventory    string   `json:"inventory,omitempty"` // digest of the merged inventory
 	Evidence     []string `json:"evidence,omitempty"`  // digests of referrers, sorted
+	Anchors      string   `json:"anchors,omitempty"`   // digest of the anchors, and of the builders, that evidence was verified by
 	Children     []string `json:"children,omitempty"`  // children of an index that were looked at
 	ExtractorSet string   `json:"extractor_set,omitempty"`
 	BroughtBy    string   `json:"brought_by,omitempty"` // name of a principal

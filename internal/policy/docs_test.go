@@ -34,7 +34,7 @@ func TestDocsExamples(t *testing.T) {
 		}
 		policytest.Run(t, g, s)
 	}
-	if gates != 1 || suites != 1 {
-		t.Errorf("the page shows %d gates and %d suites, want one of each", gates, suites)
+	if gates != 2 || suites != 1 {
+		t.Errorf("the page shows %d gates and %d suites, want two and one", gates, suites)
 	}
 }

@@ -49,6 +49,12 @@ type ruleText struct {
 	Forbid scalar `yaml:"forbid,omitempty"`
 	// CEL, bool or list: when true or not empty the rule cannot tell, unless forbid found something.
 	Unknown scalar `yaml:"unknown,omitempty"`
+	// Ready-made: who must have signed it. Alone, without expressions.
+	SignedBy *signedByText `yaml:"signedBy,omitempty"`
+	// Ready-made: how it must have been built, by SLSA provenance that somebody named signed. Alone, without expressions.
+	Provenance *provenanceText `yaml:"provenance,omitempty"`
+	// Ready-made: what somebody named must have stated about it. Alone, without expressions.
+	HasStatement *statementText `yaml:"hasStatement,omitempty"`
 	// What people read when the rule denies, before the facts.
 	Denied string `yaml:"denied,omitempty" jsonschema:"maxLength=300"`
 	// What people read when the rule cannot tell, before the facts.
@@ -74,6 +80,94 @@ type withinText struct {
 	Unknown    duration `yaml:"unknown,omitempty"`
 	// For every severity without an entry, and for facts that have none.
 	Any duration `yaml:"any,omitempty"`
+}
+
+// signerText says whose signatures count, as YAML. Patterns match the whole of a
+// name; "*" stands for a part of one path segment and "**" for any number of
+// segments, and neither takes look-alikes of a host.
+type signerText struct {
+	// Name of the anchor it must verify for, as in the server's configuration; "bonded" is the server's own.
+	Anchor scalar `yaml:"anchor" jsonschema:"minLength=1"`
+	// Pattern: who vouched for the identity, such as "https://token.actions.githubusercontent.com". Its host is written out.
+	Issuer scalar `yaml:"issuer,omitempty"`
+	// Pattern, or a list of which one must match: mail address, URL or X.509 name of who signs. Needed unless the anchor holds bare keys.
+	Subject texts `yaml:"subject,omitempty"`
+	// SHA-256 of the public key, hex, where the anchor holds several.
+	Key scalar `yaml:"key,omitempty" jsonschema:"pattern=^[0-9a-f]{64}$"`
+	// Patterns for what the certificate says beyond that, by Fulcio's names: sourceRepositoryURI, runnerEnvironment.
+	Claims map[string]scalar `yaml:"claims,omitempty"`
+}
+
+// signedByText demands signatures, as YAML.
+type signedByText struct {
+	// Name of the anchor it must verify for, as in the server's configuration; "bonded" is the server's own.
+	Anchor scalar `yaml:"anchor" jsonschema:"minLength=1"`
+	// Pattern: who vouched for the identity, such as "https://token.actions.githubusercontent.com". Its host is written out.
+	Issuer scalar `yaml:"issuer,omitempty"`
+	// Pattern, or a list of which one must match: mail address, URL or X.509 name of who signs. Needed unless the anchor holds bare keys.
+	Subject texts `yaml:"subject,omitempty"`
+	// SHA-256 of the public key, hex, where the anchor holds several.
+	Key scalar `yaml:"key,omitempty" jsonschema:"pattern=^[0-9a-f]{64}$"`
+	// Patterns for what the certificate says beyond that, by Fulcio's names: sourceRepositoryURI, runnerEnvironment.
+	Claims map[string]scalar `yaml:"claims,omitempty"`
+	// How many different identities must have signed; 1 when it is missing.
+	Count int `yaml:"count,omitempty" jsonschema:"minimum=1,maximum=64"`
+	// What it means that there is none: "hold" (the default under enter: it may still arrive) or "deny" (the default under stay).
+	Missing scalar `yaml:"missing,omitempty" jsonschema:"enum=hold,enum=deny"`
+}
+
+// signer is who must have signed.
+func (t *signedByText) signer() *signerText {
+	return &signerText{Anchor: t.Anchor, Issuer: t.Issuer, Subject: t.Subject, Key: t.Key, Claims: t.Claims}
+}
+
+// provenanceText demands SLSA provenance, as YAML.
+type provenanceText struct {
+	// Whose word counts.
+	SignedBy *signerText `yaml:"signedBy"`
+	// Pattern for the builder that the provenance names.
+	Builder scalar `yaml:"builder,omitempty"`
+	// Pattern for the repository it was built from, without "git+" and ".git": "https://github.com/acme/*".
+	Source scalar `yaml:"source,omitempty"`
+	// Pattern for the branch or tag it was built from: "refs/heads/main".
+	Ref scalar `yaml:"ref,omitempty"`
+	// Least SLSA build level, as the server's table of builders grants it; never what the provenance claims.
+	MinLevel int `yaml:"minLevel,omitempty" jsonschema:"minimum=0,maximum=3"`
+	// What it means that there is none: "hold" (the default under enter: it may still arrive) or "deny" (the default under stay).
+	Missing scalar `yaml:"missing,omitempty" jsonschema:"enum=hold,enum=deny"`
+}
+
+// statementText demands an in-toto statement, as YAML.
+type statementText struct {
+	// Whose word counts.
+	SignedBy *signerText `yaml:"signedBy"`
+	// Pattern for the type URI of the predicate. This or kind is needed.
+	Type scalar `yaml:"type,omitempty"`
+	// What it must be: provenance, summary, sbom, scan, test, review, vex, approval or release.
+	Kind scalar `yaml:"kind,omitempty" jsonschema:"enum=provenance,enum=summary,enum=sbom,enum=scan,enum=test,enum=review,enum=vex,enum=approval,enum=release"`
+	// CEL, bool, over the statement as "statement": what it must say. One that says so is enough.
+	Where scalar `yaml:"where,omitempty"`
+	// What it means that there is none: "hold" (the default under enter: it may still arrive) or "deny" (the default under stay).
+	Missing scalar `yaml:"missing,omitempty" jsonschema:"enum=hold,enum=deny"`
+}
+
+// texts is a text, or a list of texts.
+type texts []scalar
+
+// UnmarshalYAML takes one text or several.
+func (t *texts) UnmarshalYAML(n ast.Node) error {
+	list, ok := n.(*ast.SequenceNode)
+	if !ok {
+		*t = make(texts, 1)
+		return (*t)[0].UnmarshalYAML(n)
+	}
+	*t = make(texts, len(list.Values))
+	for i, v := range list.Values {
+		if err := (*t)[i].UnmarshalYAML(v); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // scalar is a text that knows where it stands.

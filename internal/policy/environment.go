@@ -12,6 +12,8 @@ import (
 	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/ext"
+
+	"github.com/bonded-dev/bonded/internal/evidence"
 )
 
 // Limits of expressions. Costs are units of CEL: about one per field read or
@@ -42,8 +44,10 @@ var expectedSizes = map[string]uint64{
 
 // Sizes of what expectedSizes does not name.
 const (
-	expectedList = 100
-	expectedText = 100
+	expectedList       = 100
+	expectedText       = 100
+	expectedSignatures = 100     // of one signer's signatures or statements
+	expectedPredicate  = 1 << 10 // tenths of a character to read
 )
 
 // environment is what expressions are compiled in, made once: it is immutable
@@ -76,8 +80,18 @@ func newEnvironment() (*cel.Env, error) {
 	for _, v := range variables {
 		opts = append(opts, cel.VariableWithDoc(v.name, v.typ, v.doc))
 	}
-	return cel.NewCustomEnv(opts...)
+	return cel.NewCustomEnv(append(opts, evidenceFunctions()...)...)
 }
+
+// statementEnvironment is that of hasStatement's where: the same, with the
+// statement in question.
+var statementEnvironment = sync.OnceValues(func() (*cel.Env, error) {
+	base, err := environment()
+	if err != nil {
+		return nil, err
+	}
+	return base.Extend(cel.Variable(theStatement, statementType.typ))
+})
 
 func excluded() []*env.Function {
 	zoned := map[string]string{
@@ -116,9 +130,10 @@ func (readingOnly) Validate(_ *cel.Env, _ cel.ValidatorConfig, a *ast.AST, iss *
 // sizes estimates how large values can get, for cost.Estimator.
 type sizes struct{}
 
-// EstimateSize answers for what is reached from a variable.
+// EstimateSize answers for what is reached from a variable, and for members of
+// what a function of ours gave.
 func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
-	if len(n.Path()) == 0 {
+	if len(n.Path()) == 0 && (n.Expr() == nil || n.Expr().Kind() != ast.SelectKind) {
 		return nil
 	}
 	max, ok := expectedSizes[strings.Join(n.Path(), ".")]
@@ -137,8 +152,15 @@ func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 	return &cost.SizeEstimate{Min: 0, Max: max}
 }
 
-// EstimateCallCost leaves calls to CEL's own models.
-func (sizes) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *cost.CallEstimate {
+// EstimateCallCost answers for the functions that are ours, and leaves others to
+// CEL's own models.
+func (sizes) EstimateCallCost(function, _ string, _ *cost.AstNode, _ []cost.AstNode) *cost.CallEstimate {
+	switch function {
+	case functionBy:
+		return cost.NewCallEstimate(cost.CostEstimate{Min: 1, Max: 10 * expectedSignatures}, &cost.SizeEstimate{Min: 0, Max: expectedSignatures})
+	case functionText:
+		return cost.NewCallEstimate(cost.CostEstimate{Min: 1, Max: expectedPredicate}, &cost.SizeEstimate{Min: 0, Max: expectedText})
+	}
 	return nil
 }
 
@@ -148,6 +170,7 @@ type compiled struct {
 	typ     *types.Type // of the result
 	cost    uint64      // at most, for inputs of the expected sizes
 	changes timing
+	signers []evidence.Signer // whom it names
 }
 
 // issue is a fault of an expression at a place in it; lines and columns count
@@ -158,7 +181,12 @@ type issue struct {
 }
 
 // compileExpression checks and plans one expression.
-func compileExpression(text string) (*compiled, []issue) {
+func compileExpression(text string) (*compiled, []issue) { return compileIn(environment, text) }
+
+// compileWhere does so for one that is asked of one statement.
+func compileWhere(text string) (*compiled, []issue) { return compileIn(statementEnvironment, text) }
+
+func compileIn(environment func() (*cel.Env, error), text string) (*compiled, []issue) {
 	e, err := environment()
 	if err != nil {
 		return nil, []issue{{1, 1, fmt.Sprintf("making the environment of expressions: %v", err)}}
@@ -168,6 +196,10 @@ func compileExpression(text string) (*compiled, []issue) {
 		return nil, issuesOf(iss)
 	}
 	if wrong := literalIssues(checked.NativeRep()); len(wrong) > 0 {
+		return nil, wrong
+	}
+	signers, wrong := signersIn(checked.NativeRep())
+	if len(wrong) > 0 {
 		return nil, wrong
 	}
 	estimate, err := e.EstimateCost(checked, sizes{})
@@ -181,7 +213,7 @@ func compileExpression(text string) (*compiled, []issue) {
 	if err != nil {
 		return nil, []issue{{1, 1, fmt.Sprintf("planning: %v", err)}}
 	}
-	return &compiled{program, checked.OutputType(), estimate.Max, timingOf(checked.NativeRep())}, nil
+	return &compiled{program, checked.OutputType(), estimate.Max, timingOf(checked.NativeRep()), signers}, nil
 }
 
 func issuesOf(iss *cel.Issues) []issue {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/interpreter"
@@ -126,6 +127,22 @@ func (e *evaluation) reasons(ctx context.Context) ([]api.Reason, error) {
 // judge asks one rule. What forbid finds is proof and denies; otherwise
 // unknown says whether the rest can be trusted. The error is the context's.
 func (e *evaluation) judge(ctx context.Context, r *rule) (api.Reason, error) {
+	e.view.relied = nil
+	reason, err := e.outcome(ctx, r)
+	if e.view.relied != nil {
+		e.changesAt(e.view.Verified.Until)
+	}
+	for d := range e.view.relied {
+		reason.Evidence = append(reason.Evidence, d.String())
+	}
+	slices.Sort(reason.Evidence)
+	return reason, err
+}
+
+func (e *evaluation) outcome(ctx context.Context, r *rule) (api.Reason, error) {
+	if r.demand != nil {
+		return e.demanded(ctx, r)
+	}
 	e.noteTiming(r)
 	found, fault, err := e.list(ctx, r.forbid)
 	if err != nil {
@@ -187,10 +204,15 @@ func firstFault(a, b *evalFault) *evalFault {
 
 // value asks an expression. The error is the context's.
 func (e *evaluation) value(ctx context.Context, x *expression) (ref.Val, *evalFault, error) {
+	return e.valueIn(ctx, x, e.vars)
+}
+
+// valueIn asks an expression that sees vars.
+func (e *evaluation) valueIn(ctx context.Context, x *expression, vars cel.Activation) (ref.Val, *evalFault, error) {
 	if e.spent > MaxGateCost {
 		return nil, &evalFault{x, fmt.Sprintf("the rules before it cost more than %d units on this artifact", MaxGateCost)}, nil
 	}
-	v, details, err := x.program.ContextEval(ctx, e.vars)
+	v, details, err := x.program.ContextEval(ctx, vars)
 	if details != nil && details.ActualCost() != nil {
 		e.spent += *details.ActualCost()
 	}
@@ -314,6 +336,7 @@ func (e *evaluation) inputs() api.Inputs {
 		Gate: e.gate.digest.String(), Snapshot: in.Snapshot.Digest.String(), Inventory: in.InventoryDigest.String(),
 		ExtractorSet: in.ExtractorSet, BroughtBy: in.BroughtBy, Engine: in.Engine, AdmittedAt: in.AdmittedAt,
 	}
+	names.Anchors = in.Verified.Digest
 	for _, d := range in.Evidence {
 		names.Evidence = append(names.Evidence, d.String())
 	}

@@ -56,13 +56,15 @@ type Gate struct {
 	accepts        []oci.Kind
 	acceptUnread   bool
 	enter, stay    []rule
+	signers        []evidence.Signer // whom rules name
 }
 
 // rule is one compiled rule.
 type rule struct {
 	name, says, denied, unclear, remedy string
 	kinds                               []oci.Kind
-	require, forbid, unknown            *expression // at least one; not both require and forbid
+	require, forbid, unknown            *expression // at least one; not both require and forbid; none with demand
+	demand                              *demand     // of evidence
 	recheck                             time.Duration
 	then                                Act
 	within                              map[evidence.Severity]time.Duration
@@ -118,6 +120,10 @@ func (g *Gate) Digest() oci.Digest { return g.digest }
 // Accepts reports whether artifacts of the kind may be let in at all.
 func (g *Gate) Accepts(k oci.Kind) bool { return slices.Contains(g.accepts, k) }
 
+// Signers returns whom the gate's rules name, in their order. A server that has
+// not all their anchors cannot use the gate.
+func (g *Gate) Signers() []evidence.Signer { return slices.Clone(g.signers) }
+
 // Rules returns the names of a clause's rules with what each demands, in order.
 func (g *Gate) Rules(c Clause) []RuleText {
 	var all []RuleText
@@ -145,6 +151,7 @@ type gateParser struct {
 	lines  []string
 	faults []*strictyaml.Fault
 	cost   uint64
+	named  []evidence.Signer // so far
 }
 
 func (p *gateParser) addf(at strictyaml.Position, format string, args ...any) {
@@ -176,6 +183,7 @@ func (p *gateParser) gate(doc *document) *Gate {
 	}
 	g.enter = p.clause(Enter, doc.Enter)
 	g.stay = p.clause(Stay, doc.Stay)
+	g.signers = p.named
 	if p.cost > MaxGateCost {
 		p.addf(doc.Name.at, "all expressions together may cost up to %s units on a large artifact, and %d are allowed", units(p.cost), MaxGateCost)
 	}
@@ -250,6 +258,7 @@ func (p *gateParser) rule(c Clause, t *ruleText) rule {
 	r.require = p.expression(t, "require", t.Require)
 	r.forbid = p.expression(t, "forbid", t.Forbid)
 	r.unknown = p.expression(t, "unknown", t.Unknown)
+	r.demand = p.demand(c, t)
 	p.checkExpressions(t, &r)
 	p.checkRemedy(t)
 	p.setAct(c, t, &r)
@@ -258,10 +267,14 @@ func (p *gateParser) rule(c Clause, t *ruleText) rule {
 
 // expression compiles one key of a rule; nil when it is not given or wrong.
 func (p *gateParser) expression(t *ruleText, key string, s scalar) *expression {
+	return p.compiled(t, key, s, compileExpression)
+}
+
+func (p *gateParser) compiled(t *ruleText, key string, s scalar, compile func(string) (*compiled, []issue)) *expression {
 	if !s.given() {
 		return nil
 	}
-	c, issues := compileExpression(s.text)
+	c, issues := compile(s.text)
 	for _, i := range issues {
 		p.addf(s.place(p.lines, i.line, i.column), "rule %s: %s, line %d, column %d: %s", t.Rule.text, key, i.line, i.column, i.text)
 	}
@@ -269,6 +282,7 @@ func (p *gateParser) expression(t *ruleText, key string, s scalar) *expression {
 		return nil
 	}
 	p.cost += c.cost
+	p.named = append(p.named, c.signers...)
 	if c.changes.unknown && t.Recheck.Duration == 0 {
 		p.addf(s.at, "rule %s: %s looks at the time in a way whose next change cannot be computed: compare now or snapshot.age with a literal, or say how soon to ask again, as in recheck: 24h", t.Rule.text, key)
 	}
@@ -279,8 +293,10 @@ func (p *gateParser) checkExpressions(t *ruleText, r *rule) {
 	switch {
 	case t.Require.given() && t.Forbid.given():
 		p.addf(t.Forbid.at, "rule %s has both require and forbid: make it two rules", r.name)
-	case !t.Require.given() && !t.Forbid.given() && !t.Unknown.given():
-		p.addf(t.Rule.at, "rule %s has none of require, forbid and unknown", r.name)
+	case t.demands() > 1 || t.demands() > 0 && (t.Require.given() || t.Forbid.given() || t.Unknown.given()):
+		p.addf(t.Rule.at, "rule %s: signedBy, provenance and hasStatement stand alone: make it several rules, all of which must allow", r.name)
+	case t.demands() == 0 && !t.Require.given() && !t.Forbid.given() && !t.Unknown.given():
+		p.addf(t.Rule.at, "rule %s has none of require, forbid, unknown, signedBy, provenance and hasStatement", r.name)
 	}
 	if r.require != nil && r.require.typ.Kind() != types.BoolKind {
 		p.addf(t.Require.at, "rule %s: require gives %s, want bool", r.name, r.require.typ)

@@ -59,7 +59,7 @@ func memberNames() []string {
 // keyNames are the keys of a gate and of its rules.
 func keyNames() []string {
 	var names []string
-	for _, t := range []reflect.Type{reflect.TypeFor[document](), reflect.TypeFor[ruleText](), reflect.TypeFor[withinText]()} {
+	for _, t := range []reflect.Type{reflect.TypeFor[document](), reflect.TypeFor[ruleText](), reflect.TypeFor[withinText](), reflect.TypeFor[signedByText](), reflect.TypeFor[signerText](), reflect.TypeFor[provenanceText](), reflect.TypeFor[statementText]()} {
 		for i := range t.NumField() {
 			name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
 			names = append(names, name)

@@ -44,6 +44,7 @@ type Input struct {
 
 	Children []Child      // of an index, in any order
 	Evidence []oci.Digest // referrers that were looked at; a set
+	Verified Verified
 
 	BroughtBy string // name of the principal who brought it
 
@@ -57,6 +58,27 @@ type Input struct {
 	Promised map[string]time.Time
 
 	Engine string // build of the engine, recorded in the decision
+}
+
+// Verified is what came of verifying the evidence. The zero value is that of a
+// caller that has no anchors.
+type Verified struct {
+	// Signatures verified for anchors, and name this digest; a set.
+	Signatures []evidence.Signature
+	// Unsure could not be checked; a set. What was refused is not shown to gates.
+	Unsure  []evidence.Refusal
+	Anchors []Anchor // in force, with distinct names
+	Digest  string   // of those anchors and of the table of builders, recorded in the decision
+	// Until is when the evidence has to be verified again, because certificates
+	// end; zero when never.
+	Until time.Time
+}
+
+// Anchor is a root of trust that signatures were verified for.
+type Anchor struct {
+	Name string
+	// Away says why it could not be asked; "" when it could.
+	Away string
 }
 
 // Unchecked is a package that could not be matched against advisories, and
@@ -100,6 +122,9 @@ func (in *Input) canonical() *Input {
 	c.Unchecked = sorted(in.Unchecked, compareUnchecked)
 	c.Children = sorted(in.Children, compareChildren)
 	c.Evidence = sorted(in.Evidence, compareDigests)
+	c.Verified.Signatures = sorted(in.Verified.Signatures, compareSignatures)
+	c.Verified.Unsure = sorted(in.Verified.Unsure, compareRefusals)
+	c.Verified.Until = stamp(in.Verified.Until)
 	c.Snapshot.Ecosystems = sorted(in.Snapshot.Ecosystems, compareTexts)
 	if c.Config == nil && c.Image != nil {
 		c.Config = c.Image.Config
@@ -189,6 +214,18 @@ func compareUnchecked(a, b *Unchecked) int {
 // platform or are equal.
 func compareChildren(a, b *Child) int {
 	return cmp.Or(compareDigests(&a.Digest, &b.Digest), cmp.Compare(a.platform(), b.platform()), compareBool(b.Present, a.Present))
+}
+
+// compareSignatures orders by who signed; an envelope verifies once for an anchor.
+func compareSignatures(a, b *evidence.Signature) int {
+	return cmp.Or(
+		cmp.Compare(a.Anchor, b.Anchor), cmp.Compare(a.Identity.Issuer, b.Identity.Issuer), cmp.Compare(a.Identity.Subject, b.Identity.Subject),
+		cmp.Compare(a.Identity.Key, b.Identity.Key), compareDigests(&a.Referrer, &b.Referrer), compareDigests(&a.Envelope, &b.Envelope), a.At.Compare(b.At),
+	)
+}
+
+func compareRefusals(a, b *evidence.Refusal) int {
+	return cmp.Or(compareDigests(&a.Referrer, &b.Referrer), cmp.Compare(a.Form, b.Form), slices.Compare(a.Reasons, b.Reasons))
 }
 
 func compareDigests(a, b *oci.Digest) int { return cmp.Compare(a.String(), b.String()) }

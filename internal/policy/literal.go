@@ -15,14 +15,17 @@ import (
 
 // enumerated are the members that have one of a few values, with all of them.
 var enumerated = map[string][]string{
-	"severity": texts(evidence.Critical, evidence.High, evidence.Medium, evidence.Low, evidence.Negligible, evidence.Unknown),
-	"coverage": texts(inventory.CoverageFull, inventory.CoveragePartial, inventory.CoverageAmbiguous, inventory.CoverageNone),
-	"state":    texts(inventory.CoverageFull, inventory.CoveragePartial, inventory.CoverageAmbiguous, inventory.CoverageNone),
-	"kind":     texts(allKinds...),
-	"outcome":  append(texts(api.Allow, api.Deny, api.CannotTell), ""),
+	"Finding.severity": wordsOf(evidence.Critical, evidence.High, evidence.Medium, evidence.Low, evidence.Negligible, evidence.Unknown),
+	"Layer.coverage":   wordsOf(inventory.CoverageFull, inventory.CoveragePartial, inventory.CoverageAmbiguous, inventory.CoverageNone),
+	"Coverage.state":   wordsOf(inventory.CoverageFull, inventory.CoveragePartial, inventory.CoverageAmbiguous, inventory.CoverageNone),
+	"Artifact.kind":    wordsOf(allKinds...),
+	"Child.outcome":    append(wordsOf(api.Allow, api.Deny, api.CannotTell), ""),
+	"Signature.form":   wordsOf(evidence.FormBundle, evidence.FormLegacy, evidence.FormNotation),
+	"Statement.kind":   append(wordsOf(statementKinds...), string(evidence.KindUnknown)),
+	"Test.result":      {"passed", "warned", "failed", ""},
 }
 
-func texts[T ~string](values ...T) []string {
+func wordsOf[T ~string](values ...T) []string {
 	out := make([]string, len(values))
 	for i, v := range values {
 		out[i] = string(v)
@@ -67,7 +70,7 @@ func enumeratedMember(a *ast.AST, e ast.Expr) (string, []string) {
 		return "", nil
 	}
 	name := e.AsSelect().FieldName()
-	return name, enumerated[name]
+	return name, enumerated[a.GetType(e.AsSelect().Operand().ID()).TypeName()+"."+name]
 }
 
 // textsIn returns the literal texts of an expression that is one, or a list of

@@ -25,8 +25,11 @@ type variable struct {
 // evaluation.
 type view struct {
 	*Input
-	layers []layerView
-	gaps   []gapView
+	layers     []layerView
+	gaps       []gapView
+	signatures *signatureSet // those that say nothing but "this"
+	statements *statementSet
+	relied     map[oci.Digest]bool // referrers that rules were told of, for the rule under way
 }
 
 // configView is the image configuration; nil inside when it could not be read.
@@ -52,6 +55,7 @@ func newView(in *Input) *view {
 			v.gaps = append(v.gaps, gapView{&v.layers[i], g})
 		}
 	}
+	v.signatures, v.statements = newEvidenceSets(v)
 	return v
 }
 
@@ -123,12 +127,15 @@ var variables = []variable{
 	{"unchecked", types.NewListType(uncheckedType.typ), "packages that could not be matched against advisories: having no finding, they are not clean", func(v *view) ref.Val { return wrapAll(uncheckedType, v.Unchecked) }},
 	{"snapshot", snapshotType.typ, "the advisories that findings come from", func(v *view) ref.Val { return snapshotType.wrap(v) }},
 	{"children", types.NewListType(childType.typ), "the entries of an index; the decision over them is built in", func(v *view) ref.Val { return wrapAll(childType, v.Children) }},
+	{"signatures", signaturesType.typ, "the signatures over it that verified. They are no list: ask for those `by` somebody", func(v *view) ref.Val { return signaturesType.wrap(v.signatures) }},
+	{"statements", statementsType.typ, "the in-toto statements about it whose signatures verified, likewise", func(v *view) ref.Val { return statementsType.wrap(v.statements) }},
 	{"now", types.TimestampType, "the moment of the decision", func(v *view) ref.Val { return types.Timestamp{Time: v.Now} }},
 	{"pushedBy", types.StringType, "name of the principal who brought it", func(v *view) ref.Val { return types.String(v.BroughtBy) }},
 }
 
 // objectTypes are the types of the variables, in the order of the documentation.
-var objectTypes = []*objectType{artifactType, configType, layerType, gapType, coverageType, distroType, packageType, findingType, uncheckedType, snapshotType, childType}
+var objectTypes = []*objectType{artifactType, configType, layerType, gapType, coverageType, distroType, packageType, findingType, uncheckedType, snapshotType, childType,
+	signaturesType, statementsType, signatureType, statementType, provenanceType, materialType, summaryType, sbomType, scanType, testType, reviewType, vexType, vexStatementType, approvalType, releaseType}
 
 var (
 	textList = types.NewListType(types.StringType)
@@ -144,7 +151,7 @@ var artifactType = typeOver("Artifact", "the manifest under judgement", []member
 	{"mediaType", types.StringType, "of the manifest", func(in *Input) ref.Val { return types.String(in.Manifest.MediaType) }},
 	{"artifactType", types.StringType, "as referrers are filtered by it: artifactType, else the config's media type", func(in *Input) ref.Val { return types.String(in.Manifest.EffectiveArtifactType()) }},
 	{"annotations", textsMap, "of the manifest, in order of keys", func(in *Input) ref.Val { return newTextMap(in.Manifest.Annotations) }},
-	{"evidence", textList, "digests of the referrers that were looked at", func(in *Input) ref.Val { return newDigestList(in.Evidence) }},
+	{"evidence", textList, "digests of the referrers that were looked at, whatever came of it: that one is there proves nothing", func(in *Input) ref.Val { return newDigestList(in.Evidence) }},
 }...)
 
 var configType = typeOver("Config", "the image configuration. It is what the builder claims", []memberOf[configView]{

@@ -1,13 +1,16 @@
 package policytest
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/bonded-dev/bonded/api"
@@ -38,8 +41,18 @@ type Given struct {
 	Unchecked []Package `yaml:"unchecked"`
 	Snapshot  Snapshot  `yaml:"snapshot"`
 
-	Children []Child         `yaml:"children"`
-	Evidence int             `yaml:"evidence"` // how many referrers it has
+	Children []Child `yaml:"children"`
+	Evidence int     `yaml:"evidence"` // how many referrers it has
+	// Signatures are those that verified.
+	Signatures []Signature `yaml:"signatures"`
+	// Unsure says, of each referrer that could not be checked, why.
+	Unsure []string `yaml:"unsure"`
+	// Away says, by name, which of the anchors that the gate names could not be
+	// asked, and why; "absent" stands for one that is not configured.
+	Away map[string]string `yaml:"away"`
+	// Reverify is when the evidence has to be verified again, from now on.
+	Reverify Span `yaml:"reverify"`
+
 	Admitted Span            `yaml:"admitted"` // how long ago, for clause stay
 	Promised map[string]Span `yaml:"promised"` // by rule, from now on; negative when it has passed
 }
@@ -130,6 +143,21 @@ type Child struct {
 	ValidFor Span   `yaml:"validFor"` // of its decision, from now on
 }
 
+// Signature is a signature that verified.
+type Signature struct {
+	Anchor  string            `yaml:"anchor"`
+	Form    string            `yaml:"form"` // bundle unless said
+	Issuer  string            `yaml:"issuer"`
+	Subject string            `yaml:"subject"`
+	Key     string            `yaml:"key"`
+	Claims  map[string]string `yaml:"claims"`
+	At      Span              `yaml:"at"`  // how long ago; 1h unless said
+	Log     string            `yaml:"log"` // none unless said
+	// Statement is what it says, in the words of bonded verify -o json: {type: …,
+	// kind: test, test: {result: passed}}. Without it, it says nothing but "this".
+	Statement node `yaml:"statement"`
+}
+
 // maxEvidence is how many referrers a case may have.
 const maxEvidence = 1000
 
@@ -188,6 +216,14 @@ func (g *Given) check() error {
 			return fmt.Errorf("diffId of a layer is %q, want ok, wrong or none", l.DiffID)
 		}
 	}
+	for i, sig := range g.Signatures {
+		if _, err := sig.statement(); err != nil {
+			return fmt.Errorf("statement of signature %d: %v", i+1, err)
+		}
+		if sig.Anchor == "" {
+			return fmt.Errorf("signature %d has no anchor", i+1)
+		}
+	}
 	for _, c := range g.Children {
 		if !slices.Contains([]string{"", "allow", "deny", "cannot-tell"}, c.Outcome) {
 			return fmt.Errorf("outcome of child %s is %q, want allow, deny or cannot-tell", c.Platform, c.Outcome)
@@ -208,6 +244,7 @@ func (c *Case) Input() *policy.Input {
 	for i := range g.Evidence {
 		in.Evidence = append(in.Evidence, digestOf(fmt.Sprint("evidence ", i)))
 	}
+	in.Verified = g.verified()
 	if c.Clause == policy.Stay {
 		in.AdmittedAt = g.Now.Add(-g.Admitted.Duration)
 	}
@@ -353,6 +390,61 @@ func (g *Given) snapshot() evidence.Snapshot {
 		Seq: 7, Digest: digestOf("snapshot"), At: g.Now.Add(-g.Snapshot.Age.Duration),
 		Advisories: g.Snapshot.Advisories, Ecosystems: g.Snapshot.Ecosystems,
 	}
+}
+
+// verified is what came of verifying the evidence, under all anchors that the
+// signatures name. Run adds those of the gate.
+func (g *Given) verified() policy.Verified {
+	v := policy.Verified{Digest: digestOf("anchors").Hex()}
+	if g.Reverify.Duration != 0 {
+		v.Until = g.Now.Add(g.Reverify.Duration)
+	}
+	for i, s := range g.Signatures {
+		st, _ := s.statement() // checked when the case was read
+		sig := evidence.Signature{
+			Anchor: s.Anchor, Form: evidence.Form(cmp.Or(s.Form, string(evidence.FormBundle))),
+			Identity: evidence.Identity{Issuer: s.Issuer, Subject: s.Subject, Key: s.Key, Claims: s.Claims},
+			Subject:  digestOf("manifest"), At: g.Now.Add(-cmp.Or(s.At.Duration, time.Hour)),
+			Referrer: digestOf(fmt.Sprint("referrer ", i)), Envelope: digestOf(fmt.Sprint("envelope ", i)), Statement: st,
+		}
+		if s.Log != "" {
+			sig.Log = &evidence.LogEntry{Log: s.Log, Index: int64(i)}
+		}
+		v.Signatures = append(v.Signatures, sig)
+		v.Anchors = g.anchor(v.Anchors, s.Anchor)
+	}
+	for i, why := range g.Unsure {
+		v.Unsure = append(v.Unsure, evidence.Refusal{Referrer: digestOf(fmt.Sprint("unsure ", i)), Reasons: []string{why}, Unsure: true})
+	}
+	return v
+}
+
+// anchor adds an anchor once, as it is said to be.
+func (g *Given) anchor(list []policy.Anchor, name string) []policy.Anchor {
+	away := g.Away[name]
+	if away == "absent" || slices.ContainsFunc(list, func(a policy.Anchor) bool { return a.Name == name }) {
+		return list
+	}
+	return append(list, policy.Anchor{Name: name, Away: away})
+}
+
+// statement reads what a signature says; nil for one that says nothing but "this".
+func (s *Signature) statement() (*evidence.Statement, error) {
+	if s.Statement.Node == nil {
+		return nil, nil
+	}
+	raw, err := yaml.YAMLToJSON([]byte(s.Statement.String()))
+	if err != nil {
+		return nil, err
+	}
+	st := &evidence.Statement{}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(st); err != nil {
+		return nil, err
+	}
+	st.Size = int64(len(st.Predicate))
+	return st, nil
 }
 
 func (g *Given) children(clause policy.Clause, in *policy.Input) []policy.Child {

@@ -159,6 +159,9 @@ func (s *Suite) Run(ctx context.Context, g *policy.Gate) ([]Result, error) {
 	for i := range s.Cases {
 		c := &s.Cases[i]
 		in := c.Input()
+		for _, who := range g.Signers() {
+			in.Verified.Anchors = c.Given.anchor(in.Verified.Anchors, who.Anchor)
+		}
 		d, err := g.Evaluate(ctx, c.Clause, in)
 		if err != nil {
 			return results, fmt.Errorf("running case %q of %s: %w", c.Name, s.File, err)

@@ -95,7 +95,7 @@ func (s *FolderSource) get(path string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the log: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	b, err := limited(f, limit)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)

@@ -63,7 +63,11 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, kind, cache str
 	case err != nil:
 		h.Logger.ErrorContext(r.Context(), "reading the log", "path", r.URL.Path, "error", err)
 		w.Header().Set("Cache-Control", "no-cache")
-		http.Error(w, "the log cannot be read", http.StatusInternalServerError)
+		why := "the log cannot be read"
+		if errors.Is(err, ErrDamaged) {
+			why = err.Error()
+		}
+		http.Error(w, why, http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", kind)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -351,6 +352,71 @@ func TestOpenRefuses(t *testing.T) {
 	o.Dedupe = true
 	if _, err := tlog.Open(t.Context(), o); err == nil {
 		t.Error("Dedupe without Index is taken")
+	}
+}
+
+// edited is a store whose rows somebody has edited.
+type edited struct {
+	tlog.Store
+	tail func(h *tlog.Head, pieces []tlog.Piece) []tlog.Piece
+	lost int64 // the tile of level 0 that is gone, from 1
+}
+
+func (e *edited) Tail(ctx context.Context) (tlog.Head, []tlog.Piece, error) {
+	h, pieces, err := e.Store.Tail(ctx)
+	if err == nil && e.tail != nil {
+		pieces = e.tail(&h, append([]tlog.Piece(nil), pieces...))
+	}
+	return h, pieces, err
+}
+
+func (e *edited) Tiles(ctx context.Context, level int, from, to int64) ([]tlog.Full, error) {
+	tiles, err := e.Store.Tiles(ctx, level, from, to)
+	for i, f := range tiles {
+		if level == 0 && f.N == e.lost-1 {
+			return append(tiles[:i:i], tiles[i+1:]...), err
+		}
+	}
+	return tiles, err
+}
+
+// TestDamaged: rows and blobs that do not fit are not appended to.
+func TestDamaged(t *testing.T) {
+	o := tlogtest.Options(t, &tlogtest.Memory{}, blobs())
+	l := tlogtest.Begin(t, o)
+	for i := range 4 {
+		must[[]byte](t)(l.Append(t.Context(), tlogtest.Entries(200*i, 200), o.Store.Append))
+	}
+	good := o.Store
+	for name, e := range map[string]*edited{
+		"the root": {tail: func(h *tlog.Head, ps []tlog.Piece) []tlog.Piece { h.Root[0]++; return ps }},
+		"the size": {tail: func(h *tlog.Head, ps []tlog.Piece) []tlog.Piece { h.Size--; return ps }},
+		"a leaf": {tail: func(_ *tlog.Head, ps []tlog.Piece) []tlog.Piece {
+			ps[0].Leaves = make([]tlog.Hash, len(ps[0].Leaves))
+			return ps
+		}},
+		"the start":           {tail: func(_ *tlog.Head, ps []tlog.Piece) []tlog.Piece { ps[0].Start++; return ps }},
+		"no tail":             {tail: func(*tlog.Head, []tlog.Piece) []tlog.Piece { return nil }},
+		"a tile is not there": {lost: 2},
+	} {
+		e.Store = good
+		o.Store = e
+		if _, err := tlog.Open(t.Context(), o); !errors.Is(err, tlog.ErrDamaged) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	tiles := must[[]tlog.Full](t)(good.Tiles(t.Context(), 0, 1, 2))
+	if err := o.Blobs.Delete(t.Context(), tiles[0].Entries); err != nil {
+		t.Fatal(err)
+	}
+	r, err := tlog.Verify(t.Context(), tlog.VerifyOptions{Source: l, Origin: o.Origin, Verifier: o.Verifier})
+	if err != nil || r.Bad == nil || r.Bad.Kind != tlog.BadTile || r.Bad.Tile != "tile/entries/001" || !strings.Contains(r.Bad.Reason, "is gone") {
+		t.Errorf("a blob that is gone: %v, %v", r.Bad, err)
+	}
+	rec := httptest.NewRecorder()
+	tlog.NewHandler(tlog.HandlerOptions{Source: l}).ServeHTTP(rec, httptest.NewRequest("GET", "/tile/entries/001", nil))
+	if rec.Code != 500 || !strings.Contains(rec.Body.String(), "is gone") || rec.Header().Get("Cache-Control") != "no-cache" {
+		t.Errorf("over HTTP: %d %s", rec.Code, rec.Body)
 	}
 }
 

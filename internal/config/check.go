@@ -69,6 +69,7 @@ func (c *Config) Check() Problems {
 	}
 	k.feeds(c.Feeds)
 	k.trust(c)
+	k.anchors(c)
 	k.limits(&c.Limits)
 	k.analysis(&c.Analysis)
 	k.telemetry(c)

@@ -49,6 +49,14 @@ type Config struct {
 	// Trust says what the server signs with, and whom it signs for. Optional.
 	Trust Trust `yaml:"trust" json:"trust"`
 
+	// Anchors are the roots of trust that gates may name, beside the server's own.
+	// Optional. Default: none.
+	Anchors []Anchor `yaml:"anchors" json:"anchors"`
+	// Builders is the table of builders. Optional. Default: GitHub's generators and
+	// hosted runners, for the anchors of type sigstore and github. A file that has
+	// any builder states all of them.
+	Builders []Builder `yaml:"builders" json:"builders"`
+
 	// Limits bound what clients may bring. Optional.
 	Limits Limits `yaml:"limits" json:"limits"`
 	// Analysis bounds what looking into layers may cost. Optional.

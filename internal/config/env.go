@@ -13,7 +13,7 @@ import (
 // envPrefix starts every variable. Fields at the top of the file are of the
 // section SERVER: BONDED_SERVER_LISTEN, BONDED_TLS_CERT,
 // BONDED_DATABASE_POSTGRES_URL_FILE. Lists of words are separated by commas;
-// zones, gates and feeds are for the file alone.
+// zones, gates, feeds, anchors and builders are for the file alone.
 const (
 	envPrefix = "BONDED_"
 	envServer = "SERVER"

@@ -19,6 +19,11 @@ help: ## say what there is
 build: ## build bin/bonded: static, no paths of this machine in it
 	$(GO) build -buildvcs=auto -trimpath -ldflags '-s -w' -o bin/bonded ./cmd/bonded
 
+# A module of its own: it is linked with the C library and loads that of the token.
+.PHONY: pkcs11
+pkcs11: ## build bin/sigstore-kms-bonded-pkcs11, which keeps keys in an HSM (needs gcc)
+	CGO_ENABLED=1 $(GO) build -C cmd/bonded-pkcs11 -buildvcs=auto -trimpath -ldflags '-s -w' -o $(CURDIR)/bin/sigstore-kms-bonded-pkcs11 .
+
 .PHONY: test
 test: ## run linters and all suites that can run here; REQUIRE_ALL=1 installs what is missing and lets none be skipped
 	$(GO) run ./test/run test $(if $(filter 1,$(REQUIRE_ALL)),-require-all)

@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -39,7 +40,7 @@ func read(root string) (tree, error) {
 			return err
 		}
 		if d.IsDir() {
-			if name != root && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") || strings.HasPrefix(d.Name(), "_") || d.Name() == "bin") {
+			if name != root && (ownModule(name) || d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") || strings.HasPrefix(d.Name(), "_") || d.Name() == "bin") {
 				return filepath.SkipDir
 			}
 			return nil
@@ -57,6 +58,13 @@ func read(root string) (tree, error) {
 		return tree{}, fmt.Errorf("reading the tree: %w", err)
 	}
 	return t, nil
+}
+
+// ownModule tells whether a folder below the root is a module of its own: what
+// it imports is in no program but its.
+func ownModule(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "go.mod"))
+	return err == nil
 }
 
 func (t *tree) add(name, rel string) error {

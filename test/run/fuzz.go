@@ -16,7 +16,7 @@ import (
 )
 
 // target is one fuzz function and the folder of its package, relative to the
-// root of the module.
+// root of the tree.
 type target struct{ dir, name string }
 
 var fuzzFunc = regexp.MustCompile(`(?m)^func (Fuzz[A-Z][A-Za-z0-9_]*)\(`)
@@ -67,8 +67,13 @@ func fuzzAll(ctx context.Context, w io.Writer, root string, d time.Duration) err
 	var failed []string
 	for _, t := range targets {
 		fmt.Fprintf(w, "fuzz  %s %s\n", t.dir, t.name)
-		cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", d.String(), "./"+filepath.ToSlash(t.dir))
-		cmd.Dir = root
+		m, below := moduleOf(t.dir)
+		if why := m.absent(); why != "" {
+			fmt.Fprintf(w, "fuzz  %s %s did not run: %s\n", t.dir, t.name, why)
+			continue
+		}
+		cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", d.String(), "./"+filepath.ToSlash(below))
+		cmd.Dir, cmd.Env = filepath.Join(root, m.dir), m.with(os.Environ()).env
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			failed = append(failed, t.dir+"."+t.name)

@@ -39,11 +39,12 @@ type results struct {
 	skips          []skip
 }
 
-// goTest runs `go test` with args, prints a line per package, and everything a
-// failing test said. Its error says that the run failed, not why: that was printed.
-func goTest(ctx context.Context, w io.Writer, env []string, args ...string) (results, error) {
+// goTest runs `go test` with args in the folder of a module, prints a line per
+// package, and everything a failing test said. Its error says that the run
+// failed, not why: that was printed.
+func goTest(ctx context.Context, w io.Writer, m module, args ...string) (results, error) {
 	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json"}, args...)...)
-	cmd.Env, cmd.Stderr = env, os.Stderr
+	cmd.Dir, cmd.Env, cmd.Stderr = m.dir, m.env, os.Stderr
 	// Tests get a moment to stop what they started.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 20 * time.Second

@@ -39,6 +39,7 @@ var suiteParts = []part{
 	{name: "clients"},
 	{name: "conformance", builds: true},
 	{name: "strace"},
+	{name: "softhsm"},
 	{name: "podman", root: true, brings: []string{"buildah", "skopeo"}},
 	{name: "docker", root: true},
 }

@@ -163,3 +163,31 @@ func TestUsage(t *testing.T) {
 		}
 	}
 }
+
+func TestModulesOfTheirOwn(t *testing.T) {
+	for dir, want := range map[string][2]string{
+		"internal/oci":                          {".", "internal/oci"},
+		"cmd/bonded":                            {".", "cmd/bonded"},
+		"cmd/bonded-pkcs11":                     {"cmd/bonded-pkcs11", "."},
+		filepath.Join("cmd/bonded-pkcs11", "x"): {"cmd/bonded-pkcs11", "x"},
+	} {
+		m, below := moduleOf(dir)
+		if got := [2]string{m.dir, below}; got != want {
+			t.Errorf("%s is %q, want %q", dir, got, want)
+		}
+	}
+	for _, m := range otherModules {
+		if _, err := os.Stat(filepath.Join("..", "..", m.dir, "go.mod")); err != nil {
+			t.Errorf("%v", err)
+		}
+	}
+	t.Setenv("PATH", t.TempDir())
+	m := otherModules[0].with([]string{"CGO_ENABLED=0"})
+	if !slices.Contains(m.env, "CGO_ENABLED=1") {
+		t.Errorf("its environment is %q", m.env)
+	}
+	got, err := testModule(t.Context(), new(bytes.Buffer), m)
+	if err != nil || len(got.skips) != 1 || got.skips[0].part != "softhsm" || !strings.Contains(got.skips[0].reason, "no C compiler") {
+		t.Errorf("without a C compiler: %+v, %v", got, err)
+	}
+}

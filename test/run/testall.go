@@ -46,8 +46,13 @@ func testAll(ctx context.Context, w io.Writer, requireAll bool) error {
 	p.start(ctx, w, suiteParts, requireAll)
 	check("lint", lint(ctx, w))
 	begun := time.Now()
-	results, err := goTest(ctx, w, p.env, "-timeout", testTimeout, "./...")
+	results, err := goTest(ctx, w, module{dir: ".", env: p.env}, "-timeout", testTimeout, "./...")
 	check("tests", err)
+	for _, m := range otherModules {
+		more, err := testModule(ctx, w, m.with(p.env))
+		check(m.dir, err)
+		results.add(more)
+	}
 	fmt.Fprintf(w, "\ntests took %s\n", time.Since(begun).Round(time.Second))
 
 	p.explain(results.skips, suiteParts)

@@ -84,6 +84,7 @@ func fakeParts() cli.Deps {
 			}
 			return &cli.ScanResult{Target: r.Target, Inventory: api.Inventory{Coverage: "full", Layers: make([]api.Layer, 1)}, Findings: findings(), Decision: *d}, nil
 		},
+		Rotate: fakeRotate,
 		Fsck: func(_ context.Context, c *config.Config, r cli.FsckRequest) (*fsck.Report, error) {
 			report := &fsck.Report{Blobs: 12, Bytes: 375_000_000, Manifests: 3, Placements: 4, Tags: 1, Entries: 18204, Problems: []fsck.Problem{}}
 			if r.Content {

@@ -23,17 +23,31 @@ func (p *program) dockerFile() string {
 // is.
 func (p *program) writeDocker(l login) error {
 	name := p.dockerFile()
+	all, err := readDocker(name)
+	if err != nil {
+		return err
+	}
+	return writeDockerFile(name, all, l)
+}
+
+// readDocker reads docker's file, as far as it is there.
+func readDocker(name string) (map[string]json.RawMessage, error) {
 	all := map[string]json.RawMessage{}
 	b, err := os.ReadFile(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		return fmt.Errorf("reading docker's logins: %w", err)
+		return nil, fmt.Errorf("reading docker's logins: %w", err)
 	default:
 		if err := json.Unmarshal(b, &all); err != nil {
-			return usage("repair "+name+", or log in with: docker login "+l.Host, "reading docker's logins from %s: %v", name, err)
+			return nil, usage("repair "+name+", or log in with: docker login", "reading docker's logins from %s: %v", name, err)
 		}
 	}
+	return all, nil
+}
+
+// writeDockerFile writes what was read, with one more login.
+func writeDockerFile(name string, all map[string]json.RawMessage, l login) (err error) {
 	auths := map[string]json.RawMessage{}
 	if raw, ok := all["auths"]; ok {
 		if err := json.Unmarshal(raw, &auths); err != nil {

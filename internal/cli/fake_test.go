@@ -86,6 +86,7 @@ func (f *fakeServer) routes() http.Handler {
 	f.artifacts(handle)
 	f.acts(handle)
 	f.people(handle)
+	f.signs(mux, handle)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		defer f.mu.Unlock()

@@ -153,10 +153,6 @@ func (p *program) configSchema() *cobra.Command {
 	}
 }
 
-func (p *program) trust() *cobra.Command {
-	return group("trust", "What clients trust this server by", "  bonded trust ca > ca.crt", p.trustCA())
-}
-
 // trustedCA is the answer of bonded trust ca.
 type trustedCA struct {
 	CA          string `json:"ca"` // PEM
@@ -375,7 +371,7 @@ func (pg *page) health(h *api.Health) {
 }
 
 // sorted returns the keys of m in byte order.
-func sorted(m map[string]string) []string {
+func sorted[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)

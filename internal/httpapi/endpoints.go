@@ -78,6 +78,10 @@ var endpoints = []endpoint{
 	{method: "POST", path: "/feeds/drop", access: known, needs: "administer", summary: "Put out of force what was loaded from a folder", body: typeOf[api.FeedDrop](), answer: typeOf[api.Snapshot](), serve: (*call).dropFeed},
 	{method: "GET", path: "/health", access: known, summary: "Tell how the server is", answer: typeOf[api.Health](), serve: func(c *call) error { return c.write(c.o.Report.Health(c.r.Context())) }},
 
+	{method: "GET", path: "/trust", access: known, summary: "Tell what the server signs with", answer: typeOf[api.Trust](), serve: (*call).trust},
+	{method: "GET", path: "/sign-ins/{code}", access: known, summary: "Return a sign-in that waits for an approval", answer: typeOf[api.SignIn](), serve: (*call).signIn},
+	{method: "POST", path: "/sign-ins/{code}", access: known, summary: "Let a sign-in go on as the caller, or refuse it", body: typeOf[api.SignInAnswer](), answer: typeOf[api.SignIn](), serve: (*call).settleSignIn},
+
 	{method: "GET", path: "/audit", access: known, needs: "read-audit", summary: "List audit events", query: []parameter{
 		{name: "order", about: "newest first, which is the default, or oldest first from after on", values: []string{"newest", "oldest"}},
 		{name: "repository", about: "of the newest: in this repository"}, {name: "digest", about: "of the newest: about this digest"},

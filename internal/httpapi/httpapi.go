@@ -32,6 +32,7 @@ type Options struct {
 	Principals Principals
 	Enrol      Enroller
 	Keys       KeyKeeper
+	Trust      Trust
 	Report     Reporter
 	Clock      func() time.Time // that of connections: streams end by it when nobody reads them
 	Log        *slog.Logger

@@ -41,7 +41,7 @@ func (s *Server) wireFaces(ctx context.Context) (err error) {
 	})
 	f.api = httpapi.New(httpapi.Options{
 		Auth: s.accounts, Open: open, Sight: sight, Explain: s.assess, Promote: promoter{s.promote, open}, Zones: zoneTeller{s.zones, s.gates, s.db},
-		Feeds: s.feeds, Audit: auditor{s.db, s.clock}, Principals: s.accounts, Enrol: s.accounts, Keys: s.accounts, Report: s, Log: s.log, Clock: s.clock,
+		Feeds: s.feeds, Audit: auditor{s.db, s.clock}, Principals: s.accounts, Enrol: s.accounts, Keys: s.accounts, Trust: s.trust, Report: s, Log: s.log, Clock: s.clock,
 	})
 	observer := telemetry.NewObserver(telemetry.ObserverOptions{Log: s.log, Metrics: s.metrics, Tracer: s.tracing.Tracer("http"), Clock: s.clock, Rand: s.rand, Route: route})
 	s.serve(s.transport.listener, observer.Wrap(s.routes(f)))

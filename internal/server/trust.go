@@ -72,9 +72,12 @@ func TrustOptions(c *config.Config, url string) (trust.Options, error) {
 	return o, nil
 }
 
+// tufFolder is where the TUF repository of a trust folder is.
+func tufFolder(dir string) string { return filepath.Join(dir, "tuf") }
+
 // tufOptions are those of the repository of the keys in a trust folder.
 func (s *Server) tufOptions(dir string, keys tuf.Keys) tuf.Options {
-	return tuf.Options{Store: tuf.NewDir(filepath.Join(dir, "tuf")), Keys: keys, Clock: s.clock, Log: s.log, TimestampLife: time.Duration(s.config.Trust.Freshness)}
+	return tuf.Options{Store: tuf.NewDir(tufFolder(dir)), Keys: keys, Clock: s.clock, Log: s.log, TimestampLife: time.Duration(s.config.Trust.Freshness)}
 }
 
 // openTrust opens the keys and the logs of the instance. The first start makes

@@ -5,11 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/trust"
 )
 
@@ -89,10 +93,37 @@ func (k *keeper) reload(ctx context.Context) error {
 		if err := k.trust.instance.Reload(ctx); err != nil {
 			return err
 		}
-		k.log.InfoContext(ctx, "the keys of this instance were rotated", "version", k.trust.instance.Version())
+	}
+	if err := k.note(ctx); err != nil {
+		return err
 	}
 	k.written, k.due = rec.Written, time.Time{}
 	return nil
+}
+
+// versionName is a file in the trust folder with the version that is in the
+// audit log.
+const versionName = "version"
+
+// note records that keys were rotated, whether this process saw it or not. What
+// was done and not noted is recorded twice.
+func (k *keeper) note(ctx context.Context) error {
+	name, now := filepath.Join(k.trust.dir, versionName), k.trust.instance.Version()
+	before, err := os.ReadFile(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) || string(before) == now {
+		return err
+	}
+	if len(before) > 0 {
+		e, err := k.event(authz.Internal("init"), "trust.rotated")
+		if err != nil {
+			return err
+		}
+		if err := k.record(ctx, e.With("origin", k.trust.instance.Origin()).With("version", now).With("before", string(before))); err != nil {
+			return err
+		}
+		k.log.InfoContext(ctx, "the keys of this instance were rotated", "version", now)
+	}
+	return writeDurable(name, []byte(now))
 }
 
 func (k *keeper) sign(ctx context.Context) (err error) {
@@ -174,13 +205,8 @@ func (s *Server) trustFacts(ctx context.Context, notes map[string]string) {
 	slices.Sort(kinds)
 	notes["keys"] = fmt.Sprintf("the weakest: %s; %s", guard.Weakest, strings.Join(kinds, "; "))
 	notes["fork protection"] = cmp.Or(notes["fork protection"], t.protection(), "none")
-	ends := t.instance.Expiries()
-	if more, err := t.tuf.Expiries(ctx); err == nil {
-		ends = append(ends, more...)
-	}
-	slices.SortFunc(ends, func(a, b trust.Expiry) int { return a.At.Compare(b.At) })
 	var lines []string
-	for _, e := range ends {
+	for _, e := range t.endings(ctx) {
 		lines = append(lines, e.What+" "+e.At.UTC().Format(time.DateOnly))
 	}
 	notes["expiries"] = strings.Join(lines, ", ")

@@ -97,6 +97,9 @@ func (s *Server) openLogs(ctx context.Context) error {
 		if l.Log, err = tlog.Open(ctx, l.o); errors.Is(err, tlog.ErrNoLog) {
 			return fmt.Errorf("%w: the keys in %s belong to logs that are in another database, or were lost with this one: restore the newest backup of the database; a log that is lost is given up by bonded trust recover", err, t.dir)
 		}
+		if errors.Is(err, tlog.ErrBehind) {
+			return fmt.Errorf("%w; or go on from what this database has, under new keys: bonded trust recover", err)
+		}
 		if err != nil {
 			return err
 		}

@@ -228,7 +228,7 @@ type FeedProgress struct {
 // Event is one audit event with its place in the chain, GET /api/v1/audit.
 type Event struct {
 	Seq        int64             `json:"seq"`
-	Hash       string            `json:"hash"` // of the chain including this event, hex
+	Hash       string            `json:"hash"` // of its leaf in the audit log, hex
 	ID         string            `json:"id"`
 	At         time.Time         `json:"at"`
 	Kind       string            `json:"kind"`

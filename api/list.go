@@ -24,12 +24,56 @@ type TokenRequest struct {
 	TTL   string   `json:"ttl,omitempty"`   // a Go duration; default as for EnrolRequest, never beyond the caller's own token
 }
 
-// AuditCheck answers POST /api/v1/audit/verify: the chain, recomputed from its
-// first entry.
+// AuditCheck answers POST /api/v1/audit/verify: the audit log, rebuilt from its
+// first entry, and held against the rows of the database.
 type AuditCheck struct {
-	OK      bool      `json:"ok"`
-	Entries int64     `json:"entries"`           // that were chained and looked at
-	Head    string    `json:"head"`              // chain hash after the last of them, hex
-	At      time.Time `json:"at"`                // when it was looked at
-	Problem string    `json:"problem,omitempty"` // what is wrong, and at which entry; "" when OK
+	OK    bool   `json:"ok"`    // State is "ok"
+	State string `json:"state"` // the worst of Checks; "none" counts as "ok"
+	// Origin is the name of the log, Key the one it is verified by (NAME+ID+KEY).
+	Origin  string `json:"origin,omitempty"`
+	Key     string `json:"key,omitempty"`
+	Entries int64  `json:"entries"` // of the published log
+	Head    string `json:"head"`    // root hash of its tree, hex
+	// Checkpoint is the head as the log and its witnesses signed it.
+	Checkpoint string      `json:"checkpoint,omitempty"`
+	At         time.Time   `json:"at"`                // when it was looked at
+	Problem    string      `json:"problem,omitempty"` // the text of the worst check; "" when OK
+	Next       string      `json:"next,omitempty"`    // what to do about it
+	Checks     []AuditPart `json:"checks"`
+	// Rows are those that are not what the log has, the first 100 of them.
+	Rows     []AuditRow `json:"rows,omitempty"`
+	MoreRows int        `json:"more_rows,omitempty"`
+}
+
+// States of what was verified of an audit log.
+const (
+	AuditOK         = "ok"
+	AuditWrong      = "wrong"       // something was changed
+	AuditLogAhead   = "log-ahead"   // the log was longer before than the database is now
+	AuditCannotTell = "cannot-tell" // what the check needs is not there
+	AuditNone       = "none"        // there is nothing to check
+)
+
+// AuditPart is one thing that was looked at.
+type AuditPart struct {
+	Name  string `json:"name"` // "signature", "tree", "history", "witnesses", "rows", "head store"
+	State string `json:"state"`
+	Text  string `json:"text"`
+	Next  string `json:"next,omitempty"` // what to do about it
+}
+
+// AuditRow is a row of the database that is not what the log has.
+type AuditRow struct {
+	Seq  int64  `json:"seq"`
+	Text string `json:"text"` // what became of it
+}
+
+// AuditLog answers GET /audit/log/about: by what the audit log is verified. Who
+// has seen it once keeps it, and trusts nothing else later.
+type AuditLog struct {
+	Origin string `json:"origin"`
+	Key    string `json:"key"` // NAME+ID+KEY
+	// Witnesses are the keys of those who cosign its heads, of whom Quorum must.
+	Witnesses []string `json:"witnesses,omitempty"`
+	Quorum    int      `json:"quorum,omitempty"`
 }

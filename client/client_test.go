@@ -96,7 +96,7 @@ func TestMethods(t *testing.T) {
 		{func(ctx context.Context, c *Client) (any, error) { return c.Gate(ctx, "a/../b") }, "GET /api/v1/gates/a%2F..%2Fb", 200, `{"name":"dev","digest":"","text":""}`},
 		{func(ctx context.Context, c *Client) (any, error) { return c.Feeds(ctx) }, "GET /api/v1/feeds", 200, `[]`},
 		{func(ctx context.Context, c *Client) (any, error) { return c.Health(ctx) }, "GET /api/v1/health", 200, `{"version":"v0","checks":null,"notes":null}`},
-		{func(ctx context.Context, c *Client) (any, error) { return c.VerifyAudit(ctx) }, "POST /api/v1/audit/verify", 200, `{"ok":true,"entries":3,"head":"ff","at":"2026-11-22T09:00:00Z"}`},
+		{func(ctx context.Context, c *Client) (any, error) { return c.VerifyAudit(ctx) }, "POST /api/v1/audit/verify", 200, `{"ok":true,"state":"ok","entries":3,"head":"ff","at":"2026-11-22T09:00:00Z","checks":null}`},
 		{func(ctx context.Context, c *Client) (any, error) {
 			return c.Enrol(ctx, api.EnrolRequest{Code: "KX4P-9QTM", Label: "laptop"})
 		}, `POST /api/v1/enrol {"code":"KX4P-9QTM","label":"laptop"}`, 200, `{"name":"ann","secret":"bnd_y","expires":"2026-11-22T09:00:00Z"}`},

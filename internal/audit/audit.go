@@ -1,21 +1,28 @@
-// Package audit holds the audit event, one change of state, and the contract
-// of the outbox and chain that keep events.
+// Package audit holds the audit event, one change of state, and the log that
+// keeps events.
 //
-// An event is appended in the transaction of the change it describes, as the
-// bytes that will be logged and their hash. After commit the sequencer gives
-// it a dense number and chains it: hash(n) = SHA-256(hash(n-1) || hash of the
-// event's bytes), with hash(0) of 32 zero bytes.
+// An event is appended to the outbox in the transaction of the change it
+// describes, as the bytes that will be logged. Within a second of that commit
+// the sequencer moves it, in one transaction, into a row of its own with a dense
+// number and into the tile log of the instance (internal/trust/tlog): event n is
+// entry n-1 there. The row is what people search; the log is what somebody with
+// root cannot change without being found. Verify holds both against each other,
+// and against what was seen before.
 package audit
 
 import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/trust/tlog"
 )
 
 // Event is one change of state.
@@ -53,8 +60,51 @@ func (e Event) With(key, value string) Event {
 	return e
 }
 
-// Bytes returns the bytes that are logged: JSON with keys in a fixed order.
+// MaxEvent is the most bytes an event has, so that it is one entry of the log.
+const MaxEvent = tlog.MaxEntry
+
+// Bounds of what is cut in an event that would have more.
+const (
+	cutMark = "…(cut)"
+	cutName = 4096 // bytes of the name of a principal
+)
+
+// Bytes returns the bytes that are logged: JSON with keys in a fixed order, at
+// most MaxEvent of them. The longest details are cut where they would be more.
 func (e Event) Bytes() []byte {
+	b := e.encode()
+	for len(b) > MaxEvent {
+		e = e.cut()
+		b = e.encode()
+	}
+	return b
+}
+
+// cut returns a shorter event.
+func (e Event) cut() Event {
+	longest := ""
+	for k, v := range e.Details {
+		if n := len(e.Details[longest]); len(v) > n || len(v) == n && k < longest {
+			longest = k
+		}
+	}
+	switch value := e.Details[longest]; {
+	case len(value) > 4*len(cutMark):
+		return e.With(longest, strings.ToValidUTF8(value[:len(value)/2], "")+cutMark)
+	case len(e.Details) > 1:
+		e.Details = map[string]string{"cut": strconv.Itoa(len(e.Details)) + " details"}
+	default: // a name from outside is long
+		for _, s := range []*string{&e.ID, &e.Kind, &e.Principal, &e.Method, &e.Repository, &e.Digest} {
+			if len(*s) > cutName {
+				*s = strings.ToValidUTF8((*s)[:cutName], "") + cutMark
+			}
+		}
+		e.Details = nil
+	}
+	return e
+}
+
+func (e Event) encode() []byte {
 	b, err := json.Marshal(e)
 	if err != nil { // strings and a time always marshal
 		panic(fmt.Sprintf("audit: encoding event: %v", err))
@@ -64,32 +114,58 @@ func (e Event) Bytes() []byte {
 
 // Outbox takes events inside a transaction.
 type Outbox interface {
-	// Append stores the event; it is visible and will be sequenced if and only
-	// if the transaction commits.
+	// Append stores the event; it is visible and will be logged if and only if
+	// the transaction commits.
 	Append(ctx context.Context, e Event) error
 }
 
-// Entry is an event in the chain.
+// Entry is an event with its number: entry Seq-1 of the log.
 type Entry struct {
 	Seq   int64 // dense, from 1
 	Bytes []byte
-	Hash  [sha256.Size]byte // chain hash including this entry
+	// Columns are what the row says beside the bytes, to be found by.
+	Columns Filter
 }
 
-// Log is the chain as it is kept. Sequencing happens in one transaction at a
-// time across all processes.
-type Log interface {
-	// Sequence chains up to limit committed events that have no number yet, in
-	// order of their insertion, and returns how many it did.
-	Sequence(ctx context.Context, limit int) (int, error)
+// Leaf is the hash of the entry in the log: RFC 6962, section 2.1.
+func (e Entry) Leaf() tlog.Hash { return tlog.LeafHash(e.Bytes) }
+
+// Waiting is a committed event without a number.
+type Waiting struct {
+	ID    int64 // in the outbox
+	Bytes []byte
+	// Chain is the hash of the chain that events had before they were in a log, up
+	// to this one; nil for those that never were in it.
+	Chain []byte
+}
+
+// Rows reads events that have a number. What is returned was committed.
+type Rows interface {
 	// Entries returns entries with Seq > after, in order.
 	Entries(ctx context.Context, after int64, limit int) ([]Entry, error)
 	// Latest returns the newest entries, newest first, whose event matches the
 	// filter; empty fields match all.
 	Latest(ctx context.Context, f Filter, limit int) ([]Entry, error)
-	// Head returns the last number and chain hash; 0 and zeros when empty.
-	Head(ctx context.Context) (int64, [sha256.Size]byte, error)
+	// Numbered returns the number of the last entry, 0 when there is none.
+	Numbered(ctx context.Context) (int64, error)
 }
+
+// Store moves events from the outbox into rows and the log. It is safe for
+// concurrent use by several processes.
+type Store interface {
+	Rows
+	// Waiting returns up to limit committed events that have no number yet, in
+	// order of their insertion.
+	Waiting(ctx context.Context, limit int) ([]Waiting, error)
+	// Integrate takes events out of the outbox, makes them the rows numbered from
+	// Old.Size+1 on, and writes the step, in one transaction. Errors match
+	// tlog.ErrConflict when the log is not Old any more, and ErrTaken; after both
+	// nothing has changed. After another error it is unknown whether it has.
+	Integrate(ctx context.Context, s *tlog.Step, events []Waiting) error
+}
+
+// ErrTaken: another process has these events, or has been elected to take them.
+var ErrTaken = errors.New("another process takes the events")
 
 // Filter picks events.
 type Filter struct {
@@ -99,7 +175,8 @@ type Filter struct {
 	Kind       string
 }
 
-// Link is the chain hash after an entry.
+// Link is the chain hash after an event. Events were chained before they were
+// in a log; the sequencer checks what is left of that once, when it moves them.
 func Link(prev [sha256.Size]byte, event []byte) [sha256.Size]byte {
 	h := sha256.Sum256(event)
 	return sha256.Sum256(append(prev[:], h[:]...))

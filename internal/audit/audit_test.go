@@ -4,77 +4,126 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
-	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/blob/mem"
 	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/trust/tlog"
+	"github.com/bonded-dev/bonded/internal/trust/tlog/tlogtest"
 )
 
-// memory is a Log in memory that can fail.
+// memory is a Store in memory. It polices its contract: numbers are those of the
+// log, and nothing is taken out twice.
 type memory struct {
+	*tlogtest.Memory // the log
+
 	mu     sync.Mutex
-	outbox [][]byte
-	chain  []Entry
-	head   [sha256.Size]byte
+	outbox []Waiting
+	rows   []Entry
+	next   int64
 	fail   error
+	taken  bool // another process is elected
 	calls  int
+}
+
+func newMemory() *memory {
+	m := &memory{Memory: &tlogtest.Memory{Blobs: mem.New(mem.Options{})}}
+	return m
 }
 
 func (m *memory) append(e Event) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.outbox = append(m.outbox, e.Bytes())
+	m.next++
+	m.outbox = append(m.outbox, Waiting{ID: m.next, Bytes: e.Bytes()})
 }
 
-func (m *memory) Sequence(_ context.Context, limit int) (int, error) {
+func (m *memory) Waiting(_ context.Context, limit int) ([]Waiting, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.calls++
-	if m.fail != nil {
-		return 0, m.fail
+	return slices.Clone(m.outbox[:min(limit, len(m.outbox))]), m.fail
+}
+
+func (m *memory) Integrate(ctx context.Context, s *tlog.Step, events []Waiting) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.taken {
+		return ErrTaken
 	}
-	n := min(limit, len(m.outbox))
-	for _, b := range m.outbox[:n] {
-		m.head = Link(m.head, b)
-		m.chain = append(m.chain, Entry{Seq: int64(len(m.chain) + 1), Bytes: b, Hash: m.head})
+	if len(s.Index) > 0 || s.New.Size-s.Old.Size != int64(len(events)) {
+		return fmt.Errorf("a step of %d entries for %d events", s.New.Size-s.Old.Size, len(events))
 	}
-	m.outbox = m.outbox[n:]
-	return n, nil
+	for i, w := range events {
+		if i >= len(m.outbox) || m.outbox[i].ID != w.ID {
+			return ErrTaken
+		}
+	}
+	err := m.Append(ctx, s)
+	h, herr := m.Head(ctx)
+	if herr != nil { // this call was the one to fail
+		h, herr = m.Head(ctx)
+	}
+	if herr != nil || h.Size != s.New.Size || h.Root != s.New.Root {
+		return err
+	}
+	for i, w := range events {
+		m.rows = append(m.rows, Entry{Seq: s.Old.Size + int64(i) + 1, Bytes: w.Bytes, Columns: columnsOf(w.Bytes)})
+	}
+	m.outbox = m.outbox[len(events):]
+	return err
 }
 
 func (m *memory) Entries(_ context.Context, after int64, limit int) ([]Entry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.fail != nil {
-		return nil, m.fail
-	}
 	var es []Entry
-	for _, e := range m.chain {
+	for _, e := range m.rows {
 		if e.Seq > after && len(es) < limit {
 			es = append(es, e)
 		}
 	}
-	return es, nil
+	return es, m.fail
 }
 
 func (m *memory) Latest(context.Context, Filter, int) ([]Entry, error) { panic("not asked for") }
 
-func (m *memory) Head(context.Context) (int64, [sha256.Size]byte, error) {
+func (m *memory) Numbered(context.Context) (int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.chain) == 0 {
-		return 0, m.head, nil
+	if len(m.rows) == 0 {
+		return 0, nil
 	}
-	return m.chain[len(m.chain)-1].Seq, m.head, nil
+	return m.rows[len(m.rows)-1].Seq, nil
+}
+
+// options are those of the log of events.
+func (m *memory) options(t testing.TB) tlog.Options {
+	return tlogtest.Options(t, m, m.Blobs)
+}
+
+// open begins, or opens, the log.
+func (m *memory) open(t testing.TB, change ...func(*tlog.Options)) *tlog.Log {
+	t.Helper()
+	o := m.options(t)
+	for _, fn := range change {
+		fn(&o)
+	}
+	if err := tlog.Create(t.Context(), o); err != nil && !errors.Is(err, tlog.ErrExists) {
+		t.Fatal(err)
+	}
+	l, err := tlog.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 func event(i int) Event {
@@ -83,169 +132,139 @@ func event(i int) Event {
 		On(oci.MustRepository("dev/payments/api"), oci.FromBytes([]byte{byte(i)})).With("kind", "image").With("tags", "v1,v2")
 }
 
-// filled is a log of n events, in the chain.
-func filled(n int) *memory {
-	m := &memory{}
-	for i := range n {
+// fill integrates events with the given numbers.
+func (m *memory) fill(t testing.TB, l *tlog.Log, from, to int) {
+	t.Helper()
+	for i := from; i < to; i++ {
 		m.append(event(i))
 	}
-	if _, err := m.Sequence(context.Background(), n); err != nil {
-		panic(err)
+	in := NewIntegrator(IntegratorOptions{Store: m, Log: l})
+	for n := from; n < to; {
+		took, err := in.Sequence(t.Context(), 100)
+		if err != nil || took == 0 {
+			t.Fatalf("took %d, %v", took, err)
+		}
+		n += took
 	}
-	return m
 }
 
-func TestVerify(t *testing.T) {
+func TestIntegrate(t *testing.T) {
+	m := newMemory()
+	l := m.open(t)
+	m.fill(t, l, 0, 700)
+	n, _ := m.Numbered(t.Context())
+	if h, err := m.Head(t.Context()); err != nil || h.Size != 700 || h.PublishedSize != 700 || n != 700 {
+		t.Errorf("%d rows, a log of %d, %d published: %v", n, h.Size, h.PublishedSize, err)
+	}
+	in := NewIntegrator(IntegratorOptions{Store: m, Log: l})
+	m.append(event(700))
+	m.taken = true
+	if n, err := in.Sequence(t.Context(), 10); n != 0 || err != nil {
+		t.Errorf("another is elected: %d, %v", n, err)
+	}
+	m.taken = false
+	for at := 1; ; at++ { // each call of the log's store fails once
+		for _, after := range []bool{false, true} {
+			m.Arm(at, after)
+			_, _ = in.Sequence(t.Context(), 10)
+			m.Arm(0, false)
+			m.append(event(1000 + at))
+		}
+		if at == 12 {
+			break
+		}
+	}
+	for range 5 {
+		if _, err := in.Sequence(t.Context(), 100); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if h, err := m.Head(t.Context()); err != nil || len(m.outbox) > 0 || h.Size != int64(len(m.rows)) || h.PublishedSize != h.Size {
+		t.Errorf("%d wait, %d rows, a log of %d (%d published), %v", len(m.outbox), len(m.rows), h.Size, h.PublishedSize, err)
+	}
+	for i, row := range m.rows {
+		if row.Seq != int64(i+1) {
+			t.Fatalf("row %d has the number %d", i, row.Seq)
+		}
+	}
+}
+
+// TestChainOfBefore: what was chained before there was a log is checked when it
+// is moved, also over batches; where it does not follow, that is said, and it is
+// moved all the same.
+func TestChainOfBefore(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
-		n      int
-		damage func(m *memory)
-		bad    int64
-		reason string
+		harm   func(w []Waiting) []Waiting
+		broken []int64
 	}{
-		{"empty", 0, nil, 0, ""},
-		{"one", 1, nil, 0, ""},
-		{"many", 2*verifyBatch + 1, nil, 0, ""},
-		{"a byte changed", 2500, func(m *memory) {
-			m.chain[1200].Bytes = bytes.Replace(m.chain[1200].Bytes, []byte("alice"), []byte("mallo"), 1)
-		}, 1201, "its hash is"},
-		{"a hash changed", 10, func(m *memory) { m.chain[4].Hash[0]++ }, 5, "its hash is"},
-		{"one removed", 10, func(m *memory) { m.chain = append(m.chain[:3], m.chain[4:]...) }, 4, "it is missing, the next has number 5"},
-		{"the first removed", 10, func(m *memory) { m.chain = m.chain[1:] }, 1, "it is missing"},
-		{"two swapped", 10, func(m *memory) { m.chain[3].Bytes, m.chain[4].Bytes = m.chain[4].Bytes, m.chain[3].Bytes }, 4, "its hash is"},
-		{"one inserted", 10, func(m *memory) { m.chain = append(m.chain[:4], append([]Entry{m.chain[3]}, m.chain[4:]...)...) }, 5, "it is missing, the next has number 4"},
-		{"no event", 10, func(m *memory) {
-			m.chain[9].Bytes = []byte("{")
-			m.chain[9].Hash = Link(m.chain[8].Hash, m.chain[9].Bytes)
-			m.head = m.chain[9].Hash
-		}, 10, "its bytes are no event"},
-		{"another head", 10, func(m *memory) { m.head[0]++ }, 10, "the head says"},
+		{"whole", func(w []Waiting) []Waiting { return w }, nil},
+		{"edited", func(w []Waiting) []Waiting { w[4].Bytes = event(99).Bytes(); return w }, []int64{5}},
+		{"dropped", func(w []Waiting) []Waiting { return slices.Delete(w, 4, 5) }, []int64{5}},
+		{"the first edited", func(w []Waiting) []Waiting { w[0].Bytes = event(99).Bytes(); return w }, []int64{1}},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			m := filled(tt.n)
-			if tt.damage != nil {
-				tt.damage(m)
-			}
-			r, err := Verify(t.Context(), m)
-			if err != nil {
+		m := newMemory()
+		var chain [sha256.Size]byte
+		for i := range 10 {
+			b := event(i).Bytes()
+			chain = Link(chain, b)
+			m.outbox = append(m.outbox, Waiting{ID: int64(i) - 1<<40, Bytes: b, Chain: bytes.Clone(chain[:])})
+		}
+		m.outbox = tt.harm(m.outbox)
+		m.append(event(10))
+		var broken []int64
+		in := NewIntegrator(IntegratorOptions{Store: m, Log: m.open(t), Broken: func(_ context.Context, seq int64) error {
+			broken = append(broken, seq)
+			return nil
+		}})
+		for len(m.outbox) > 0 {
+			if _, err := in.Sequence(t.Context(), 3); err != nil {
 				t.Fatal(err)
 			}
-			if tt.bad == 0 {
-				if r.Bad != nil || r.Entries != int64(tt.n) || r.Head != m.head {
-					t.Errorf("got %+v, want %d entries in order", r, tt.n)
-				}
-				return
-			}
-			if r.Bad == nil || r.Bad.Seq != tt.bad || !strings.Contains(r.Bad.Reason, tt.reason) {
-				t.Errorf("got %+v, want entry %d: %s", r.Bad, tt.bad, tt.reason)
-			}
-		})
+		}
+		if !slices.Equal(broken, tt.broken) {
+			t.Errorf("%s: broken at %v, want %v", tt.name, broken, tt.broken)
+		}
 	}
-	t.Run("cannot be read", func(t *testing.T) {
-		m := filled(3)
-		m.fail = errors.New("the disk is away")
-		if _, err := Verify(t.Context(), m); !errors.Is(err, m.fail) {
-			t.Errorf("got %v, want the reason", err)
-		}
-	})
 }
 
-// pass lets time pass, until all wait for what is later.
-func pass(d time.Duration) {
-	time.Sleep(d)
-	synctest.Wait()
-}
-
-// state returns how many events wait, have numbers, and were asked for.
-func (m *memory) state() (waiting, numbered, calls int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return len(m.outbox), len(m.chain), m.calls
-}
-
-func (m *memory) failWith(err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.fail = err
-}
-
-func TestSequencer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := &memory{}
-		s := NewSequencer(SequencerOptions{Log: m, Batch: 10})
-		s.Start()
-		s.Start()
-		pass(time.Minute + time.Millisecond)
-		if _, _, calls := m.state(); calls < 60 || calls > 62 {
-			t.Errorf("looked %d times in a minute without events, want once a second", calls)
-		}
-		for i := range 95 {
-			m.append(event(i))
-			s.Wake()
-		}
-		pass(100 * time.Millisecond)
-		_, numbered, before := m.state()
-		if numbered != 95 {
-			t.Errorf("%d events have numbers after 100 ms, want 95", numbered)
-		}
-		for i := range 200 { // one each 5 ms for a second
-			m.append(event(100 + i))
-			s.Wake()
-			pass(5 * time.Millisecond)
-		}
-		_, _, calls := m.state()
-		if n := calls - before; n > 40 {
-			t.Errorf("%d transactions for a second of events, want few", n)
-		}
-		m.failWith(errors.New("the database is away"))
-		m.append(event(400))
-		s.Wake()
-		_, _, before = m.state()
-		pass(10 * time.Second)
-		if _, _, calls = m.state(); calls-before > 12 {
-			t.Errorf("%d attempts in 10 s while it fails, want one a second", calls-before)
-		}
-		m.failWith(nil)
-		m.append(event(401))
-		for range 2 {
-			if err := s.Stop(t.Context()); err != nil {
-				t.Error(err)
-			}
-		}
-		if waiting, numbered, _ := m.state(); waiting != 0 || numbered != 297 {
-			t.Errorf("after Stop %d events wait and %d have numbers, want 0 and 297", waiting, numbered)
-		}
-	})
-}
-
-func TestSequencerNeverStarted(t *testing.T) {
-	s := NewSequencer(SequencerOptions{Log: &memory{}})
-	if err := s.Stop(t.Context()); err != nil {
-		t.Error(err)
+// TestUnpublished: events that the witnesses did not sign are published later,
+// without another event.
+func TestUnpublished(t *testing.T) {
+	m := newMemory()
+	heads := &flaky{}
+	l := m.open(t, func(o *tlog.Options) { o.Heads = heads })
+	in := NewIntegrator(IntegratorOptions{Store: m, Log: l})
+	m.append(event(1))
+	heads.err = errors.New("the disk is away")
+	if _, err := in.Sequence(t.Context(), 10); !errors.Is(err, heads.err) {
+		t.Fatalf("got %v, want the reason", err)
 	}
-	s.Start()
-}
-
-// TestFormat holds the code to docs/format/events.md: the events there are
-// bytes as they are logged, and the hashes those of the chain.
-func TestFormat(t *testing.T) {
-	doc, err := os.ReadFile("../../docs/format/events.md")
-	if err != nil {
+	if _, err := in.Sequence(t.Context(), 10); !errors.Is(err, heads.err) {
+		t.Fatalf("got %v, want the reason again", err)
+	}
+	heads.err = nil
+	if _, err := in.Sequence(t.Context(), 10); err != nil {
 		t.Fatal(err)
 	}
-	pairs := regexp.MustCompile("(?m)^(\\{\"id\".*\\})\n([0-9a-f]{64})$").FindAllSubmatch(doc, -1)
-	if len(pairs) < 2 {
-		t.Fatalf("%d examples in the document", len(pairs))
+	if h, err := m.Head(t.Context()); err != nil || h.Size != 1 || h.PublishedSize != 1 {
+		t.Errorf("%d entries, %d published, %v", h.Size, h.PublishedSize, err)
 	}
-	m := filled(len(pairs))
-	for i, p := range pairs {
-		if got := string(m.chain[i].Bytes); got != string(p[1]) {
-			t.Errorf("entry %d is\n%s, the document has\n%s", i+1, got, p[1])
-		}
-		if got := hex.EncodeToString(m.chain[i].Hash[:]); got != string(p[2]) {
-			t.Errorf("hash %d is %s, the document has %s", i+1, got, p[2])
-		}
+}
+
+// flaky is a head store that can fail.
+type flaky struct {
+	err  error
+	head []byte
+}
+
+func (f *flaky) Load(context.Context, string) ([]byte, error) { return f.head, f.err }
+
+func (f *flaky) Save(_ context.Context, _ string, b []byte) error {
+	if f.err == nil {
+		f.head = b
 	}
+	return f.err
 }
 
 func TestEventsShareNothing(t *testing.T) {
@@ -254,5 +273,46 @@ func TestEventsShareNothing(t *testing.T) {
 	a.With("kind", "index").With("more", "x")
 	if after := string(a.Bytes()); after != before {
 		t.Errorf("With changed the event it was called on: %s", after)
+	}
+}
+
+// TestLargeEvents: any event fits into the log.
+func TestLargeEvents(t *testing.T) {
+	many := map[string]string{}
+	for i := range 5000 {
+		many[fmt.Sprint("a detail with number ", i)] = "x"
+	}
+	for name, e := range map[string]Event{
+		"a long detail":    event(1).With("problem", strings.Repeat("ü", 100_000)),
+		"several":          event(1).With("a", strings.Repeat("<", 50_000)).With("b", strings.Repeat("\x00", 50_000)),
+		"many small ones":  {ID: "1", Kind: "x.y", Details: many},
+		"a long principal": {ID: "1", Kind: "x.y", Principal: strings.Repeat("p", 200_000)},
+	} {
+		b := e.Bytes()
+		if len(b) > MaxEvent {
+			t.Errorf("%s: %d bytes", name, len(b))
+		}
+		if f := columnsOf(b); f.Kind != e.Kind {
+			t.Errorf("%s: %.200s", name, b)
+		}
+	}
+}
+
+func TestColumns(t *testing.T) {
+	plainly := event(1)
+	for name, e := range map[string]Event{
+		"all":         plainly,
+		"quotes":      {ID: "a", Kind: "x.y", Principal: `https://issuer#"quoted\`, Method: "oidc"},
+		"lookalikes":  {ID: "a", Kind: "x.y", Principal: "p", Method: "m", Details: map[string]string{"repository": "no", "digest": "no", "kind": "no"}},
+		"html":        {ID: "a", Kind: "x.y", Principal: "<b>&", Method: "m", Repository: "r"},
+		"digest only": {ID: "a", Kind: "x.y", Principal: "p", Method: "m", Digest: "sha256:1"},
+	} {
+		want := Filter{Repository: e.Repository, Digest: e.Digest, Principal: e.Principal, Kind: e.Kind}
+		if got := columnsOf(e.Bytes()); got != want {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+	for _, b := range []string{"", "{", `{"id":"1"`, `{"id":1}`, `[]`} {
+		columnsOf([]byte(b)) // does not panic
 	}
 }

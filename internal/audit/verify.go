@@ -2,71 +2,297 @@ package audit
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/json"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/trust/tlog"
 )
 
-// Report says what Verify found.
-type Report struct {
-	Entries int64             // entries that are in order, from the first
-	Head    [sha256.Size]byte // chain hash after them
-	Bad     *Bad              // nil when the whole chain is in order
+// VerifyOptions say what is verified, and what it is held against.
+type VerifyOptions struct {
+	Source tlog.Source
+	// Origin and Verifier are of the log, and come from elsewhere than the Source.
+	Origin   string
+	Verifier note.Verifier
+	// Known are heads that were seen before, here or by others. Optional.
+	Known []tlog.Known
+	// Witnesses are those whose cosignatures count, Quorum how many there must be,
+	// Fresh how old they may be by Clock, 0 for any age. Optional: none.
+	Witnesses []note.Verifier
+	Quorum    int
+	Fresh     time.Duration
+	// Rows are held against the entries of the log. Optional: they are not looked at.
+	Rows Rows
+	// Appended says how many entries the log has, published or not. It goes with Rows.
+	Appended func(ctx context.Context) (int64, error)
+	// Heads is the head store of the server. Optional: none.
+	Heads tlog.HeadStore
+	Clock func() time.Time
+	// Progress is told how many entries of how many were looked at. Optional.
+	Progress func(done, total int64)
 }
 
-// Bad is the first entry that is not in order.
-type Bad struct {
-	Seq    int64
-	Reason string
+// Verify reads the log from its first entry to its last, rebuilds its tree, and
+// holds it against all that the options name. What is wrong is in the answer; an
+// error means that the log could not be read.
+func Verify(ctx context.Context, o VerifyOptions) (*api.AuditCheck, error) {
+	v := &verification{VerifyOptions: o, out: &api.AuditCheck{Origin: o.Origin, Key: fmt.Sprint(o.Verifier), At: o.Clock().UTC()}}
+	if err := v.run(ctx); err != nil {
+		return nil, fmt.Errorf("verifying the audit log: %w", err)
+	}
+	Conclude(v.out)
+	return v.out, nil
 }
 
-// verifyBatch is how many entries are read at once.
-const verifyBatch = 1000
+// Conclude sets State, OK and Problem from the checks of an answer.
+func Conclude(c *api.AuditCheck) {
+	c.State, c.Problem, c.Next = api.AuditOK, "", ""
+	rank := map[string]int{api.AuditOK: 0, api.AuditNone: 0, api.AuditCannotTell: 1, api.AuditLogAhead: 2, api.AuditWrong: 3}
+	for _, part := range c.Checks {
+		if rank[part.State] > rank[c.State] {
+			c.State, c.Problem, c.Next = part.State, part.Text, part.Next
+		}
+	}
+	c.OK = c.State == api.AuditOK
+}
 
-// Verify walks the chain from its first entry to the head it had at the start,
-// and computes every hash anew. What is wrong with the chain is in the report;
-// an error means that it could not be read.
-func Verify(ctx context.Context, log Log) (Report, error) {
-	var r Report
-	last, head, err := log.Head(ctx)
+type verification struct {
+	VerifyOptions
+	out     *api.AuditCheck
+	signed  []byte
+	head    tlog.Checkpoint
+	ahead   []tlog.Known // heads that are larger than the log
+	foreign []tlog.Known // heads of other logs
+	stored  bool         // the head store has a head
+}
+
+func (v *verification) add(name, state, next, format string, operands ...any) {
+	v.out.Checks = append(v.out.Checks, api.AuditPart{Name: name, State: state, Text: fmt.Sprintf(format, operands...), Next: next})
+}
+
+func (v *verification) run(ctx context.Context) error {
+	var err error
+	if v.signed, err = v.Source.Checkpoint(ctx); err != nil {
+		return err
+	}
+	if v.head, err = tlog.OpenCheckpoint(v.signed, v.Origin, v.Verifier); err != nil {
+		v.add("signature", api.AuditWrong, nextKey, "the head of the log is not signed by the key it is known by: %v", err)
+		return nil
+	}
+	v.out.Entries, v.out.Head, v.out.Checkpoint = v.head.Size, hex.EncodeToString(v.head.Root[:]), string(v.signed)
+	v.add("signature", api.AuditOK, "", "the head of %d entries is signed by %s", v.head.Size, v.Verifier.Name())
+	if err := v.heads(ctx); err != nil {
+		return err
+	}
+	v.divide()
+	return v.tree(ctx)
+}
+
+// What to do next.
+const (
+	nextKey   = "if the key was rotated, ask the operator for the new one on another way, and give it by --key; if not, somebody else answers for this server"
+	nextKeep  = "keep the server's data as it is and the heads that were seen; look at who had root since the last good verification, and compare with a backup: bonded audit verify --data COPY"
+	nextAhead = "find the newest copy of the database (a replica, a newer backup, the disk before it was replaced) and go on with that; see docs/operate/audit.md"
+	nextAgain = "verify again; if it stays, ask the operator whether the witnesses run, and compare heads with somebody else: bonded audit verify --compare HEAD"
+)
+
+// heads takes the head of the head store to those that are known.
+func (v *verification) heads(ctx context.Context) error {
+	if v.Heads == nil {
+		return nil
+	}
+	signed, err := v.Heads.Load(ctx, v.Origin)
 	if err != nil {
-		return r, fmt.Errorf("verifying the audit chain: %w", err)
+		return err
 	}
-	for r.Entries < last && r.Bad == nil {
-		entries, err := log.Entries(ctx, r.Entries, int(min(verifyBatch, last-r.Entries)))
-		if err != nil {
-			return r, fmt.Errorf("verifying the audit chain after entry %d: %w", r.Entries, err)
-		}
-		if len(entries) == 0 {
-			r.Bad = &Bad{r.Entries + 1, fmt.Sprintf("it is missing, the head has number %d", last)}
-		}
-		for _, e := range entries {
-			if !r.take(e) {
-				break
-			}
-		}
+	if signed == nil {
+		v.add("head store", api.AuditCannotTell, "start the server, which writes it; if it was there before, somebody took it away", "the head store has no head of this log")
+		return nil
 	}
-	if r.Bad == nil && r.Head != head {
-		r.Bad = &Bad{last, fmt.Sprintf("the head says %x, the entries give %x", head, r.Head)}
+	c, err := tlog.OpenCheckpoint(signed, v.Origin, v.Verifier)
+	if err != nil {
+		v.add("head store", api.AuditCannotTell, nextKey, "what the head store has cannot be used: %v", err)
+		return nil
 	}
-	return r, nil
+	v.Known, v.stored = append(slices.Clone(v.Known), tlog.Known{From: headStore, Checkpoint: c}), true
+	return nil
 }
 
-// take checks the next entry, and reports whether it is in order.
-func (r *Report) take(e Entry) bool {
-	want := r.Entries + 1
-	link := Link(r.Head, e.Bytes)
-	var event Event
-	switch err := json.Unmarshal(e.Bytes, &event); {
-	case e.Seq != want:
-		r.Bad = &Bad{want, fmt.Sprintf("it is missing, the next has number %d", e.Seq)}
-	case link != e.Hash:
-		r.Bad = &Bad{want, fmt.Sprintf("its hash is %x, its bytes and the entry before give %x", e.Hash, link)}
-	case err != nil:
-		r.Bad = &Bad{want, fmt.Sprintf("its bytes are no event: %v", err)}
-	default:
-		r.Entries, r.Head = want, link
-		return true
+const headStore = "the head store"
+
+// divide tells the heads that the tree is held against from those it cannot be.
+func (v *verification) divide() {
+	var known []tlog.Known
+	for _, k := range v.Known {
+		switch {
+		case k.Checkpoint.Origin != v.Origin:
+			v.foreign = append(v.foreign, k)
+		case k.Checkpoint.Size > v.head.Size:
+			v.ahead = append(v.ahead, k)
+		default:
+			known = append(known, k)
+		}
 	}
-	return false
+	v.Known = known
 }
+
+// tree rebuilds the tree, and compares rows on the way.
+func (v *verification) tree(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	o := tlog.VerifyOptions{
+		Source: fixed{v.Source, v.signed}, Origin: v.Origin, Verifier: v.Verifier, Known: v.Known,
+		Witnesses: v.Witnesses, Fresh: v.Fresh, Clock: v.Clock,
+	}
+	var rows *comparison
+	if v.Rows != nil {
+		rows = compare(ctx, v.Rows, v.head.Size)
+		defer rows.stop()
+	}
+	o.Entry = func(index int64, data []byte) error {
+		if v.Progress != nil && index%progressEvery == 0 {
+			v.Progress(index, v.head.Size)
+		}
+		if rows != nil {
+			return rows.entry(index+1, data)
+		}
+		return nil
+	}
+	r, err := tlog.Verify(ctx, o)
+	if err != nil {
+		return err
+	}
+	if v.Progress != nil {
+		v.Progress(r.Entries, v.head.Size)
+	}
+	v.judgeTree(r)
+	v.judgeHistory(r)
+	v.judgeWitnesses(r)
+	return v.judgeRows(ctx, rows, r.Bad == nil)
+}
+
+// progressEvery is how many entries lie between two calls of Progress.
+const progressEvery = 4096
+
+func (v *verification) judgeTree(r tlog.Report) {
+	switch {
+	case r.Bad == nil:
+		v.add("tree", api.AuditOK, "", "all %d entries are in the tree whose root is signed", r.Entries)
+	case r.Bad.Kind == tlog.BadHistory:
+		v.add("tree", api.AuditCannotTell, nextKeep, "it was read up to where the history differs")
+	case r.Bad.Kind == tlog.BadEntry:
+		v.add("tree", api.AuditWrong, nextKeep, "%s (event %d)", r.Bad.Reason, r.Bad.Index+1)
+	default:
+		v.add("tree", api.AuditWrong, nextKeep, "%s", r.Bad.Reason)
+	}
+}
+
+// judgeHistory says whether the log goes on from all heads that were seen. One
+// that is larger than the log is a state of its own: it does not say what became
+// of the entries that are gone.
+func (v *verification) judgeHistory(r tlog.Report) {
+	seen := 0
+	for _, k := range v.Known {
+		if k.Checkpoint.Size > 0 {
+			seen++
+		}
+	}
+	switch {
+	case r.Bad != nil && r.Bad.Kind == tlog.BadHistory:
+		v.add("history", api.AuditWrong, nextKeep, "%s", r.Bad.Reason)
+	case len(v.foreign) > 0:
+		v.add("history", api.AuditWrong, nextKey, "%s is of the log %.100q, not of %s", v.foreign[0].From, v.foreign[0].Checkpoint.Origin, v.Origin)
+	case r.Bad != nil:
+		v.add("history", api.AuditCannotTell, nextKeep, "not told, as the tree is wrong")
+	case len(v.ahead) > 0:
+		v.add("history", api.AuditLogAhead, nextAhead, "%s", v.setBack(seen))
+	case seen == 0:
+		v.add("history", api.AuditNone, "", "no head was seen before")
+	case v.stored:
+		v.add("history", api.AuditOK, "", "the log goes on from %d heads that were seen before, the head store's among them", seen)
+	default:
+		v.add("history", api.AuditOK, "", "the log goes on from %d heads that were seen before", seen)
+	}
+}
+
+// setBack describes a log that was longer before.
+func (v *verification) setBack(seen int) string {
+	last := slices.MaxFunc(v.ahead, func(a, b tlog.Known) int { return int(min(max(a.Checkpoint.Size-b.Checkpoint.Size, -1), 1)) })
+	same := "no older head was seen to hold what is left against"
+	if seen > 0 {
+		same = fmt.Sprintf("what is left agrees with %d older heads, so nothing in it was changed up to the largest of them", seen)
+	}
+	return fmt.Sprintf("the log is ahead of the database: %s has seen %d entries and the database has %d, so the last %d are gone. "+
+		"A power cut on a disk that lost what it had acknowledged, a failover that lost commits and a backup that was restored leave this; so does somebody who cuts the end off. %s",
+		last.From, last.Checkpoint.Size, v.head.Size, last.Checkpoint.Size-v.head.Size, same)
+}
+
+func (v *verification) judgeWitnesses(r tlog.Report) {
+	n := len(r.Cosigned)
+	switch {
+	case len(v.Witnesses) == 0:
+		v.add("witnesses", api.AuditNone, "", "none are known: that others are shown the same log is for heads to tell that people compare")
+	case n < v.Quorum:
+		fresh := ""
+		if v.Fresh > 0 {
+			fresh = fmt.Sprintf(" in the last %s", v.Fresh)
+		}
+		v.add("witnesses", api.AuditCannotTell, nextAgain, "%d of %d witnesses have signed this head%s, and %d must: whether others are shown the same log cannot be told", n, len(v.Witnesses), fresh, v.Quorum)
+	default:
+		v.add("witnesses", api.AuditOK, "", "%d of %d witnesses have signed this head", n, len(v.Witnesses))
+	}
+}
+
+// judgeRows says what the comparison found. Rows beyond the log are wrong if they
+// were there before the size of the log was asked for.
+func (v *verification) judgeRows(ctx context.Context, rows *comparison, whole bool) error {
+	if rows == nil {
+		return nil
+	}
+	if !whole {
+		v.add("rows", api.AuditCannotTell, nextKeep, "not told, as the log itself is wrong")
+		return nil
+	}
+	numbered, err := v.Rows.Numbered(ctx)
+	if err != nil {
+		return err
+	}
+	appended, err := v.Appended(ctx)
+	if err != nil {
+		return err
+	}
+	if err := rows.rest(); err != nil {
+		return err
+	}
+	v.out.Rows, v.out.MoreRows = rows.found()
+	if numbered > appended {
+		v.out.Rows = append(v.out.Rows, api.AuditRow{Seq: appended + 1, Text: fmt.Sprintf("rows %d to %d were put in: the log has %d entries", appended+1, numbered, appended)})
+	}
+	if n := len(v.out.Rows) + v.out.MoreRows; n > 0 {
+		v.add("rows", api.AuditWrong, nextKeep, "%d rows of the database are not what the log has; the first: %s", n, v.out.Rows[0].Text)
+		return nil
+	}
+	later := ""
+	if appended > v.head.Size {
+		later = fmt.Sprintf("; %d more are not published yet", appended-v.head.Size)
+	}
+	v.add("rows", api.AuditOK, "", "every one of %d rows of the database is the entry of its number%s", v.head.Size, later)
+	return nil
+}
+
+// fixed is a source whose head stays the one that was read.
+type fixed struct {
+	tlog.Source
+	signed []byte
+}
+
+func (f fixed) Checkpoint(context.Context) ([]byte, error) { return f.signed, nil }
+
+// errStopped ends a comparison from outside.
+var errStopped = errors.New("stopped")

@@ -5,12 +5,11 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/bonded-dev/bonded/internal/audit"
-	"github.com/bonded-dev/bonded/internal/db/conn"
 	"github.com/bonded-dev/bonded/internal/db/postgres"
+	"github.com/bonded-dev/bonded/internal/trust/tlog"
 )
 
 // Append implements audit.Outbox.
@@ -24,112 +23,116 @@ func (tx *Tx) Append(ctx context.Context, e audit.Event) error {
 	return nil
 }
 
-// waiting is an event of the outbox.
-type waiting struct {
-	id    int64
-	bytes []byte
+// auditLog is the name of the tile log of events.
+const auditLog = "audit"
+
+// AuditLog returns the store of the tile log of events.
+func (db *DB) AuditLog() *TileLog { return db.TileLog(auditLog) }
+
+// Waiting implements audit.Store.
+func (db *DB) Waiting(ctx context.Context, limit int) ([]audit.Waiting, error) {
+	var events []audit.Waiting
+	err := db.read(ctx, func(tx *Tx) error {
+		events = nil
+		return tx.each(ctx, `SELECT id, bytes, hash FROM outbox ORDER BY id LIMIT ?`, []any{limit}, func(rows *sql.Rows) error {
+			var w audit.Waiting
+			var hash []byte
+			if err := rows.Scan(&w.ID, &w.Bytes, &hash); err != nil {
+				return err
+			}
+			if len(hash) != sha256.Size {
+				return fmt.Errorf("event %d of the outbox has a hash of %d bytes", w.ID, len(hash))
+			}
+			if w.ID < 0 { // it was in the chain, and was moved back by migration 14
+				w.Chain = hash
+			} else if sum := sha256.Sum256(w.Bytes); string(sum[:]) != string(hash) {
+				return fmt.Errorf("event %d of the outbox is not what was appended: its bytes have hash %x, not %x", w.ID, sum, hash)
+			}
+			events = append(events, w)
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the outbox: %w", err)
+	}
+	return events, nil
 }
 
-// Sequence implements audit.Log.
-func (db *DB) Sequence(ctx context.Context, limit int) (int, error) {
-	var n int
+// Integrate implements audit.Store.
+func (db *DB) Integrate(ctx context.Context, s *tlog.Step, events []audit.Waiting) error {
 	err := db.take(ctx, func(tx *Tx) error {
-		events, err := tx.waiting(ctx, limit)
-		if n = len(events); n == 0 || err != nil {
+		if err := tx.elect(ctx); err != nil {
 			return err
 		}
-		return tx.chain(ctx, events)
+		if err := tx.AppendTiles(ctx, auditLog, s); err != nil {
+			return err
+		}
+		return tx.enumerate(ctx, s.Old.Size, events)
 	})
 	if err != nil {
-		return 0, fmt.Errorf("numbering events: %w", err)
+		return fmt.Errorf("numbering events: %w", err)
 	}
-	return n, nil
+	return nil
 }
 
-// waiting returns the oldest events of the outbox. On PostgreSQL it elects this
-// transaction as the sequencer first, and returns none when another is. The
-// rows are read after that lock was had, so what the sequencer before has
-// moved is gone, and the head that chain reads is that sequencer's.
-func (tx *Tx) waiting(ctx context.Context, limit int) ([]waiting, error) {
-	if tx.db.postgres != nil {
-		var elected bool
-		if err := tx.row(ctx, `SELECT pg_try_advisory_xact_lock(?)`, []any{int64(postgres.LockSequencer)}, &elected); err != nil || !elected {
-			return nil, err
-		}
-	}
-	var events []waiting
-	err := tx.each(ctx, `SELECT id, bytes, hash FROM outbox ORDER BY id LIMIT ?`, []any{limit}, func(rows *sql.Rows) error {
-		var w waiting
-		var hash []byte
-		if err := rows.Scan(&w.id, &w.bytes, &hash); err != nil {
-			return err
-		}
-		if sum := sha256.Sum256(w.bytes); string(sum[:]) != string(hash) {
-			return fmt.Errorf("event %d of the outbox is not what was appended: its bytes have hash %x, not %x", w.id, sum, hash)
-		}
-		events = append(events, w)
+// elect makes this transaction the only one that numbers events, on PostgreSQL.
+// Others would wait for the row of the log, and find it changed.
+func (tx *Tx) elect(ctx context.Context) error {
+	if tx.db.postgres == nil {
 		return nil
-	})
-	return events, err
-}
-
-// chain moves events from the outbox to the end of the chain.
-func (tx *Tx) chain(ctx context.Context, events []waiting) error {
-	seq, head, err := tx.head(ctx)
-	if err != nil {
+	}
+	var elected bool
+	if err := tx.row(ctx, `SELECT pg_try_advisory_xact_lock(?)`, []any{int64(postgres.LockSequencer)}, &elected); err != nil {
 		return err
 	}
-	ids := make([]any, len(events))
-	for i, w := range events {
-		var e audit.Event
-		if err := json.Unmarshal(w.bytes, &e); err != nil {
-			return fmt.Errorf("reading event %d of the outbox: %w", w.id, err)
+	if !elected {
+		return audit.ErrTaken
+	}
+	return nil
+}
+
+// enumerate moves events from the outbox to rows after the given number.
+func (tx *Tx) enumerate(ctx context.Context, after int64, events []audit.Waiting) error {
+	err := chunks(events, func(part []audit.Waiting) error {
+		ids, rows := make([]any, 0, len(part)), make([]any, 0, 6*len(part))
+		for _, w := range part {
+			var e audit.Event
+			if err := json.Unmarshal(w.Bytes, &e); err != nil {
+				return fmt.Errorf("reading event %d of the outbox: %w", w.ID, err)
+			}
+			after++
+			ids = append(ids, w.ID)
+			rows = append(rows, after, w.Bytes, e.Kind, e.Principal, e.Repository, e.Digest)
 		}
-		seq++
-		head = audit.Link(head, w.bytes)
-		_, err := tx.exec(ctx, `INSERT INTO entry (seq, bytes, hash, kind, principal, repository, digest) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			seq, w.bytes, head[:], e.Kind, e.Principal, e.Repository, e.Digest)
-		if err != nil {
+		if _, err := tx.exec(ctx, `INSERT INTO entry (seq, bytes, kind, principal, repository, digest) VALUES `+marks(len(part), "(?, ?, ?, ?, ?, ?)"), rows...); err != nil {
 			return err
 		}
-		ids[i] = w.id
-	}
-	return chunks(ids, func(part []any) error {
-		_, err := tx.exec(ctx, list(`DELETE FROM outbox WHERE id IN (#)`, len(part)), part...)
+		n, err := tx.exec(ctx, list(`DELETE FROM outbox WHERE id IN (#)`, len(ids)), ids...)
+		if err == nil && n != int64(len(ids)) {
+			err = audit.ErrTaken
+		}
 		return err
 	})
+	return err
 }
 
-func (tx *Tx) head(ctx context.Context) (seq int64, hash [sha256.Size]byte, err error) {
-	var b []byte
-	err = tx.row(ctx, `SELECT seq, hash FROM entry ORDER BY seq DESC LIMIT 1`, nil, &seq, &b)
-	if errors.Is(err, conn.ErrNoRow) {
-		return 0, hash, nil
-	}
-	if err == nil {
-		hash, err = hashOf(b)
-	}
-	return seq, hash, err
-}
-
-// Head implements audit.Log.
-func (db *DB) Head(ctx context.Context) (seq int64, hash [sha256.Size]byte, err error) {
+// Numbered implements audit.Rows.
+func (db *DB) Numbered(ctx context.Context) (seq int64, err error) {
 	err = db.read(ctx, func(tx *Tx) error {
-		seq, hash, err = tx.head(ctx)
-		return err
+		return tx.row(ctx, `SELECT COALESCE(MAX(seq), 0) FROM entry`, nil, &seq)
 	})
 	if err != nil {
-		return 0, hash, fmt.Errorf("reading the head of the audit chain: %w", err)
+		return 0, fmt.Errorf("reading the number of the last audit entry: %w", err)
 	}
-	return seq, hash, nil
+	return seq, nil
 }
 
-// Entries implements audit.Log.
+// Entries implements audit.Rows.
 func (db *DB) Entries(ctx context.Context, after int64, limit int) ([]audit.Entry, error) {
 	return db.entries(ctx, `WHERE seq > ? ORDER BY seq LIMIT ?`, after, limit)
 }
 
-// Latest implements audit.Log.
+// Latest implements audit.Rows.
 func (db *DB) Latest(ctx context.Context, f audit.Filter, limit int) ([]audit.Entry, error) {
 	where, args := "WHERE 1 = 1", []any{}
 	for _, c := range []struct{ column, want string }{
@@ -146,13 +149,10 @@ func (db *DB) Latest(ctx context.Context, f audit.Filter, limit int) ([]audit.En
 func (db *DB) entries(ctx context.Context, rest string, args ...any) ([]audit.Entry, error) {
 	var all []audit.Entry
 	err := db.read(ctx, func(tx *Tx) error {
-		return tx.each(ctx, `SELECT seq, bytes, hash FROM entry `+rest, args, func(rows *sql.Rows) error {
+		all = nil
+		return tx.each(ctx, `SELECT seq, bytes, kind, principal, repository, digest FROM entry `+rest, args, func(rows *sql.Rows) error {
 			var e audit.Entry
-			var hash []byte
-			err := rows.Scan(&e.Seq, &e.Bytes, &hash)
-			if err == nil {
-				e.Hash, err = hashOf(hash)
-			}
+			err := rows.Scan(&e.Seq, &e.Bytes, &e.Columns.Kind, &e.Columns.Principal, &e.Columns.Repository, &e.Columns.Digest)
 			all = append(all, e)
 			return err
 		})

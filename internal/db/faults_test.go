@@ -12,6 +12,7 @@ import (
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/blob"
+	"github.com/bonded-dev/bonded/internal/blob/mem"
 	"github.com/bonded-dev/bonded/internal/db"
 	"github.com/bonded-dev/bonded/internal/db/dbtest"
 	"github.com/bonded-dev/bonded/internal/evidence"
@@ -29,11 +30,12 @@ type way struct {
 	r     oci.Repository
 	m     *repo.Manifest
 	layer oci.Digest
+	audit *audit.Integrator
 }
 
-func newWay(d *db.DB, c *clock, i int) *way {
+func newWay(d *db.DB, c *clock, i int, in *audit.Integrator) *way {
 	raw := []byte(fmt.Sprint("manifest ", i))
-	w := &way{d: d, clock: c, r: oci.MustRepository(fmt.Sprintf("dev/way-%d", i)), layer: digest(fmt.Sprint("layer ", i))}
+	w := &way{d: d, clock: c, audit: in, r: oci.MustRepository(fmt.Sprintf("dev/way-%d", i)), layer: digest(fmt.Sprint("layer ", i))}
 	w.m = &repo.Manifest{
 		Digest: oci.FromBytes(raw), MediaType: oci.MediaTypeManifest, Kind: oci.KindImage, Raw: raw,
 		References: []repo.Reference{{Digest: w.layer, Size: 4, Role: repo.RoleLayer}},
@@ -146,7 +148,7 @@ func (w *way) judged(ctx context.Context) error {
 }
 
 func (w *way) log(ctx context.Context) error {
-	_, err := w.d.Sequence(ctx, 100)
+	_, err := w.audit.Sequence(ctx, 100)
 	return err
 }
 
@@ -179,7 +181,7 @@ func (w *way) sound(t *testing.T, when string) {
 	t.Helper()
 	ctx := context.Background()
 	for {
-		n, err := w.d.Sequence(ctx, 1000)
+		n, err := w.audit.Sequence(ctx, 1000)
 		if err != nil {
 			t.Fatalf("%s: %v", when, err)
 		}
@@ -233,12 +235,14 @@ func TestEachStatementFails(t *testing.T) {
 		o.Clock, o.Wrap = c.now, faults.Wrap
 		d := dbtest.Open(t, o)
 		ctx := context.Background()
+		l := logged(t, d, mem.New(mem.Options{}))
+		in := audit.NewIntegrator(audit.IntegratorOptions{Store: d, Log: l})
 		i, broken := 0, 0
-		for step := range newWay(d, c, 0).steps() {
+		for step := range newWay(d, c, 0, in).steps() {
 			for _, after := range []bool{false, true} {
 				for n := 1; ; n++ {
 					i++
-					w := newWay(d, c, i)
+					w := newWay(d, c, i, in)
 					for s, fn := range w.steps() {
 						if s == step {
 							faults.Arm(n, after)
@@ -270,9 +274,8 @@ func TestEachStatementFails(t *testing.T) {
 				}
 			}
 		}
-		verify, err := audit.Verify(ctx, d)
-		if err != nil || verify.Bad != nil {
-			t.Errorf("the chain: %+v, %v", verify.Bad, err)
+		if check, err := verify(t, d, l); err != nil || !check.OK {
+			t.Errorf("the audit log: %+v, %v", check, err)
 		}
 		if jobs, err := d.Claim(ctx, []string{"judge"}, 100, time.Minute); err != nil || len(jobs) > 0 {
 			t.Errorf("jobs that are left: %+v, %v", jobs, err)

@@ -30,7 +30,7 @@ var (
 	_ repo.Reader      = (*DB)(nil)
 	_ push.Sessions    = (*DB)(nil)
 	_ job.Queue        = (*DB)(nil)
-	_ audit.Log        = (*DB)(nil)
+	_ audit.Store      = (*DB)(nil)
 	_ authn.Store      = (*DB)(nil)
 	_ authn.TokenStore = (*DB)(nil)
 	_ vuln.Reader      = (*DB)(nil)

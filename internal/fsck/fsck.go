@@ -9,7 +9,6 @@ import (
 	"io"
 
 	"github.com/bonded-dev/bonded/api"
-	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/blob"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
@@ -24,6 +23,8 @@ type Census interface {
 	EachPlacement(ctx context.Context, fn func(p *repo.Placement) error) error
 	// EachTag lists tags in force.
 	EachTag(ctx context.Context, fn func(r oci.Repository, tag string, d oci.Digest) error) error
+	// EachTileBlob lists the blobs that logs consist of.
+	EachTileBlob(ctx context.Context, fn func(d oci.Digest) error) error
 }
 
 // Lookups are single answers.
@@ -40,7 +41,7 @@ type Lookups interface {
 
 // Problem is one thing that is not as it must be.
 type Problem struct {
-	Check   string `json:"check"`   // which check: "blob", "manifest", "placement", "tag", "audit"
+	Check   string `json:"check"`   // which check: "blob", "log", "manifest", "placement", "tag", "audit"
 	Subject string `json:"subject"` // what it is about: digest, repository@digest, repository:tag, entry
 	Text    string `json:"text"`    // what is wrong
 }
@@ -64,16 +65,18 @@ const maxProblems = 1000
 // OK reports whether nothing is wrong.
 func (r *Report) OK() bool { return len(r.Problems) == 0 }
 
-// Options are what a check reads. All but Content and Progress are required.
+// Options are what a check reads. What is not optional is required.
 type Options struct {
 	Zones   repo.Zones
 	Census  Census
 	Lookups Lookups
 	Blobs   blob.Store
-	Log     audit.Log
-	// Content: read and hash every blob, not only compare sizes.
+	// Audit verifies the audit log, and the rows of the database against it.
+	// Optional: without it nothing is said about them.
+	Audit func(ctx context.Context) (*api.AuditCheck, error)
+	// Content: read and hash every blob, not only compare sizes. Optional.
 	Content bool
-	// Progress is told how many blobs were looked at; nil for nobody.
+	// Progress is told how many blobs were looked at. Optional.
 	Progress func(done int)
 }
 
@@ -81,7 +84,7 @@ type Options struct {
 // checking, never about what was found.
 func Check(ctx context.Context, o Options) (*Report, error) {
 	c := &checker{Options: o, report: &Report{Problems: []Problem{}}}
-	for _, step := range []func(context.Context) error{c.blobs, c.orphans, c.manifests, c.placements, c.tags, c.audit} {
+	for _, step := range []func(context.Context) error{c.blobs, c.tiles, c.orphans, c.manifests, c.placements, c.tags, c.audit} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -92,6 +95,7 @@ func Check(ctx context.Context, o Options) (*Report, error) {
 type checker struct {
 	Options
 	report *Report
+	logged map[oci.Digest]bool // blobs of logs
 }
 
 func (c *checker) wrong(check, subject, format string, args ...any) {
@@ -145,9 +149,29 @@ func (c *checker) hash(ctx context.Context, d oci.Digest) error {
 	return nil
 }
 
+// tiles: the blobs of logs are in the content store, whole.
+func (c *checker) tiles(ctx context.Context) error {
+	c.logged = map[oci.Digest]bool{}
+	return c.Census.EachTileBlob(ctx, func(d oci.Digest) error {
+		c.logged[d] = true
+		_, err := c.Blobs.Stat(ctx, d)
+		switch {
+		case errors.Is(err, blob.ErrNotFound):
+			c.wrong("log", d.String(), "a tile of a log is not in the content store")
+			return nil
+		case err != nil || !c.Content:
+			return err
+		}
+		return c.hash(ctx, d)
+	})
+}
+
 // orphans: content that no row names, left by a crash between the two.
 func (c *checker) orphans(ctx context.Context) error {
 	return c.Blobs.Walk(ctx, func(d oci.Digest, _ int64) error {
+		if c.logged[d] {
+			return nil
+		}
 		_, err := c.Lookups.HasBlob(ctx, d)
 		if errors.Is(err, repo.ErrNotFound) {
 			c.report.Orphans++
@@ -273,28 +297,25 @@ func (c *checker) tags(ctx context.Context) error {
 	})
 }
 
-// audit: the chain is dense and every hash follows from the one before.
+// audit: the log is what its head says, and the rows are what the log has.
 func (c *checker) audit(ctx context.Context) error {
-	var seq int64
-	var prev [32]byte
-	for {
-		entries, err := c.Log.Entries(ctx, seq, 1000)
-		if err != nil {
-			return err
-		}
-		if len(entries) == 0 {
-			break
-		}
-		for _, e := range entries {
-			want := audit.Link(prev, e.Bytes)
-			if e.Seq != seq+1 {
-				c.wrong("audit", fmt.Sprint(seq+1), "entry is missing: %d follows %d", e.Seq, seq)
-			} else if want != e.Hash {
-				c.wrong("audit", fmt.Sprint(e.Seq), "its hash does not follow from the entry before")
-			}
-			seq, prev = e.Seq, e.Hash
-			c.report.Entries++
-		}
+	if c.Audit == nil {
+		return nil
 	}
+	check, err := c.Audit(ctx)
+	if err != nil {
+		return err
+	}
+	c.report.Entries = check.Entries
+	for _, part := range check.Checks {
+		if part.State == api.AuditOK || part.State == api.AuditNone || part.Name == "rows" && len(check.Rows) > 0 {
+			continue
+		}
+		c.wrong("audit", part.Name, "%s", part.Text)
+	}
+	for _, row := range check.Rows {
+		c.wrong("audit", fmt.Sprint(row.Seq), "%s", row.Text)
+	}
+	c.report.More += check.MoreRows
 	return nil
 }

@@ -2,7 +2,6 @@ package fsck_test
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/bonded-dev/bonded/api"
-	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/blob"
 	"github.com/bonded-dev/bonded/internal/blob/mem"
 	"github.com/bonded-dev/bonded/internal/fsck"
@@ -25,7 +23,8 @@ type store struct {
 	placements []*repo.Placement
 	tags       map[string]oci.Digest // in app
 	decisions  map[int64]*api.Decision
-	entries    []audit.Entry
+	audit      api.AuditCheck
+	tiles      []oci.Digest
 	content    *mem.Store
 	err        error // of every listing
 }
@@ -101,20 +100,13 @@ func (s *store) DecisionOf(_ context.Context, id int64) (*api.Decision, error) {
 	return nil, repo.ErrNotFound
 }
 
-// chain is the part of an audit.Log that is read.
-type chain struct {
-	audit.Log
-	s *store
-}
-
-func (c chain) Entries(_ context.Context, after int64, limit int) ([]audit.Entry, error) {
-	var page []audit.Entry
-	for _, e := range c.s.entries {
-		if e.Seq > after && len(page) < limit {
-			page = append(page, e)
+func (s *store) EachTileBlob(_ context.Context, fn func(oci.Digest) error) error {
+	for _, d := range s.tiles {
+		if err := fn(d); err != nil {
+			return err
 		}
 	}
-	return page, nil
+	return s.err
 }
 
 // put makes content durable.
@@ -134,7 +126,7 @@ func (s *store) put(t *testing.T, content string) oci.Descriptor {
 	return oci.Descriptor{Digest: d, Size: int64(len(content)), MediaType: "application/vnd.oci.image.layer.v1.tar"}
 }
 
-// newStore holds one image that is admitted, with a tag, and two events.
+// newStore holds one image that is admitted, with a tag, a tile and an audit log that is in order.
 func newStore(t *testing.T) *store {
 	t.Helper()
 	s := &store{content: mem.New(mem.Options{}), blobs: map[oci.Digest]int64{}, decisions: map[int64]*api.Decision{}}
@@ -153,17 +145,15 @@ func newStore(t *testing.T) *store {
 	s.placements = []*repo.Placement{{Repository: app, Digest: m.Digest, Kind: m.Kind, State: repo.Admitted, Decision: 1}}
 	s.decisions[1] = &api.Decision{Repository: app.String(), Digest: m.Digest.String(), Clause: "enter", Outcome: api.Allow}
 	s.tags = map[string]oci.Digest{"1": m.Digest}
-	var prev [sha256.Size]byte
-	for i := range int64(2) {
-		e := audit.Entry{Seq: i + 1, Bytes: fmt.Append(nil, "event ", i)}
-		e.Hash = audit.Link(prev, e.Bytes)
-		prev, s.entries = e.Hash, append(s.entries, e)
-	}
+	s.tiles = []oci.Digest{s.put(t, "a tile").Digest}
+	s.audit = api.AuditCheck{Entries: 2, Checks: []api.AuditPart{{Name: "tree", State: api.AuditOK}, {Name: "witnesses", State: api.AuditNone}}}
 	return s
 }
 
+func (s *store) verify(context.Context) (*api.AuditCheck, error) { return &s.audit, nil }
+
 func (s *store) check(t *testing.T, content bool) (*fsck.Report, error) {
-	return fsck.Check(t.Context(), fsck.Options{Zones: repo.DefaultZones(), Census: s, Lookups: s, Blobs: s.content, Log: chain{s: s}, Content: content})
+	return fsck.Check(t.Context(), fsck.Options{Zones: repo.DefaultZones(), Census: s, Lookups: s, Blobs: s.content, Audit: s.verify, Content: content})
 }
 
 // TestCheck harms one row at a time, and wants it named, once.
@@ -211,8 +201,14 @@ func TestCheck(t *testing.T) {
 		{"a tag of what is held", func(_ *store, _ *repo.Manifest, p *repo.Placement) { p.State = repo.Held }, false, "tag: points at"},
 		{"a tag of a tombstone", func(_ *store, _ *repo.Manifest, p *repo.Placement) { p.State = repo.Removed }, false, "tag: points at"},
 		{"a tag of what was withdrawn", func(_ *store, _ *repo.Manifest, p *repo.Placement) { p.State = repo.Withdrawn }, false, ""},
-		{"an event is other bytes", func(s *store, _ *repo.Manifest, _ *repo.Placement) { s.entries[1].Bytes = []byte("x") }, false, "audit: its hash does not follow"},
-		{"an event is missing", func(s *store, _ *repo.Manifest, _ *repo.Placement) { s.entries[1].Seq = 3 }, false, "audit: entry is missing: 3 follows 1"},
+		{"a tile is not stored", func(s *store, _ *repo.Manifest, _ *repo.Placement) { s.tiles = append(s.tiles, absent) }, false, "log: a tile of a log is not in the content store"},
+		{"a row is not what the log has", func(s *store, _ *repo.Manifest, _ *repo.Placement) {
+			s.audit.Checks = append(s.audit.Checks, api.AuditPart{Name: "rows", State: api.AuditWrong, Text: "1 row"})
+			s.audit.Rows = []api.AuditRow{{Seq: 2, Text: "row 2 was edited"}}
+		}, false, "audit: row 2 was edited"},
+		{"the log is ahead", func(s *store, _ *repo.Manifest, _ *repo.Placement) {
+			s.audit.Checks = append(s.audit.Checks, api.AuditPart{Name: "history", State: api.AuditLogAhead, Text: "2 of 3"})
+		}, false, "audit: 2 of 3"},
 	} {
 		s := newStore(t)
 		tt.harm(s, s.manifests[0], s.placements[0])
@@ -252,7 +248,7 @@ func TestContent(t *testing.T) {
 		s := newStore(t)
 		s.blobs[s.put(t, "a third").Digest] = 7
 		report, err := fsck.Check(t.Context(), fsck.Options{
-			Zones: repo.DefaultZones(), Census: s, Lookups: s, Blobs: rotten{s.content, oci.FromBytes([]byte("a third"))}, Log: chain{s: s}, Content: content,
+			Zones: repo.DefaultZones(), Census: s, Lookups: s, Blobs: rotten{s.content, oci.FromBytes([]byte("a third"))}, Audit: s.verify, Content: content,
 		})
 		if err != nil || len(report.Problems) != want {
 			t.Errorf("content %v: %+v, %v", content, report, err)

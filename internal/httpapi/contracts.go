@@ -102,14 +102,13 @@ type Feeds interface {
 	Drop(ctx context.Context, act authz.Act, name string) (*api.Snapshot, error)
 }
 
-// Auditor reads the audit chain; audit.Log has the first two methods.
+// Auditor reads the audit log; audit.Rows has the first two methods.
 type Auditor interface {
 	// Latest returns the newest entries that match, newest first.
 	Latest(ctx context.Context, f audit.Filter, limit int) ([]audit.Entry, error)
 	// Entries returns entries with Seq > after, in order.
 	Entries(ctx context.Context, after int64, limit int) ([]audit.Entry, error)
-	// Verify recomputes the chain. One that is broken is no error, but the
-	// answer's Problem.
+	// Verify rebuilds the log. What is wrong with it is no error, but in the answer.
 	Verify(ctx context.Context) (*api.AuditCheck, error)
 }
 

@@ -88,7 +88,7 @@ var endpoints = []endpoint{
 		{name: "principal", about: "of the newest: by this principal"}, {name: "kind", about: "of the newest: of this kind"},
 		{name: "after", about: "of the oldest: beyond this sequence number", number: true}, limitParam,
 	}, answer: typeOf[api.Page[api.Event]](), serve: (*call).events},
-	{method: "POST", path: "/audit/verify", access: known, needs: "read-audit", summary: "Recompute the audit chain", answer: typeOf[api.AuditCheck](), serve: (*call).verifyAudit},
+	{method: "POST", path: "/audit/verify", access: known, needs: "read-audit", summary: "Verify the audit log, and the rows of the database against it", answer: typeOf[api.AuditCheck](), serve: (*call).verifyAudit},
 
 	{method: "POST", path: "/enrol", access: public, summary: "Redeem a one-time code for a name and a secret", body: typeOf[api.EnrolRequest](), answer: typeOf[api.Enrolled](), serve: (*call).enrol},
 	{method: "GET", path: "/self", access: known, summary: "Return the caller's own account", answer: typeOf[api.Account](), serve: (*call).self},

@@ -202,7 +202,7 @@ func (f *fake) RotateKey(_ context.Context, act authz.Act) (*api.SigningKey, err
 
 func entry(seq int64, kind string) audit.Entry {
 	e := audit.New(fmt.Sprint("id", seq), epoch, people["ann"], kind).On(oci.MustRepository("dev/app"), oci.MustDigest(someDigest))
-	return audit.Entry{Seq: seq, Bytes: e.Bytes(), Hash: audit.Link([32]byte{}, e.Bytes())}
+	return audit.Entry{Seq: seq, Bytes: e.Bytes()}
 }
 
 func (f *fake) Latest(_ context.Context, filter audit.Filter, limit int) ([]audit.Entry, error) {

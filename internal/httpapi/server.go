@@ -208,14 +208,15 @@ func (c *call) filter() (audit.Filter, error) {
 	return f, nil
 }
 
-// event decodes an entry of the chain.
+// event decodes an entry of the log.
 func event(e audit.Entry) (api.Event, error) {
 	var in audit.Event
 	if err := json.Unmarshal(e.Bytes, &in); err != nil {
 		return api.Event{}, fmt.Errorf("decoding audit event %d: %v; run: bonded fsck", e.Seq, err)
 	}
+	leaf := e.Leaf()
 	return api.Event{
-		Seq: e.Seq, Hash: hex.EncodeToString(e.Hash[:]), ID: in.ID, At: in.At, Kind: in.Kind, Principal: in.Principal, Method: in.Method,
+		Seq: e.Seq, Hash: hex.EncodeToString(leaf[:]), ID: in.ID, At: in.At, Kind: in.Kind, Principal: in.Principal, Method: in.Method,
 		Repository: in.Repository, Digest: in.Digest, Details: in.Details,
 	}, nil
 }

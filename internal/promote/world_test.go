@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/bonded-dev/bonded/api"
-	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/db"
 	"github.com/bonded-dev/bonded/internal/db/dbtest"
@@ -196,16 +195,13 @@ func (w *world) tagOf(r oci.Repository, tag string) oci.Digest {
 // events are the kinds of those that were appended, in order.
 func (w *world) events() string {
 	w.Helper()
-	if _, err := w.db.Sequence(w.Context(), 100); err != nil {
-		w.Fatal(err)
-	}
-	entries, err := w.db.Latest(w.Context(), audit.Filter{}, 100)
+	waiting, err := w.db.Waiting(w.Context(), 100)
 	if err != nil {
 		w.Fatal(err)
 	}
 	var kinds []string
-	for i := range entries {
-		_, kind, _ := strings.Cut(string(entries[len(entries)-1-i].Bytes), `"kind":"`)
+	for _, e := range waiting {
+		_, kind, _ := strings.Cut(string(e.Bytes), `"kind":"`)
 		kind, _, _ = strings.Cut(kind, `"`)
 		kinds = append(kinds, kind)
 	}

@@ -60,8 +60,12 @@ func (c *call) manifestGet() error {
 		return nil
 	}
 	h["Content-Length"] = []string{strconv.Itoa(len(m.Raw))}
-	if c.r.Method != http.MethodHead {
-		c.w.Write(m.Raw)
+	if c.r.Method == http.MethodHead {
+		return nil
+	}
+	c.w.Write(m.Raw)
+	if c.o.Pulled != nil {
+		c.o.Pulled(c.p, c.Repository, m.Manifest.Digest)
 	}
 	return nil
 }

@@ -61,6 +61,9 @@ type Options struct {
 	// last should have for the content store's sake; it is asked for with
 	// OCI-Chunk-Min-Length. Optional: 0 asks for nothing.
 	MinChunk int64
+	// Pulled is told of every manifest that was handed out. It must not block.
+	// Optional.
+	Pulled func(who authz.Principal, r oci.Repository, d oci.Digest)
 	// Observe is told of every request that was answered. Optional.
 	Observe func(op Op, status int, took time.Duration)
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/assess"
-	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/db"
 	"github.com/bonded-dev/bonded/internal/httpapi"
@@ -138,22 +137,4 @@ func (z zoneTeller) Gate(_ context.Context, name string) (*api.Gate, error) {
 	}
 	g := z.gates.wire(name)
 	return &g, nil
-}
-
-// auditor answers about the chain.
-type auditor struct {
-	audit.Log
-	clock clock
-}
-
-func (a auditor) Verify(ctx context.Context) (*api.AuditCheck, error) {
-	report, err := audit.Verify(ctx, a.Log)
-	if err != nil {
-		return nil, err
-	}
-	check := &api.AuditCheck{OK: report.Bad == nil, Entries: report.Entries, Head: fmt.Sprintf("%x", report.Head), At: a.clock().UTC()}
-	if report.Bad != nil {
-		check.Problem = fmt.Sprintf("entry %d: %s", report.Bad.Seq, report.Bad.Reason)
-	}
-	return check, nil
 }

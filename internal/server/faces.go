@@ -20,7 +20,7 @@ type faces struct {
 }
 
 // internals are the names under which parts of the server act.
-var internals = []string{"judge", "feeds", "init", "keys", "anonymous"}
+var internals = []string{"judge", "feeds", "init", "keys", "audit", "anonymous"}
 
 func (s *Server) wireFaces(ctx context.Context) (err error) {
 	open := openIn(s.zones)
@@ -35,13 +35,17 @@ func (s *Server) wireFaces(ctx context.Context) (err error) {
 		}
 	}
 	f := &faces{auth: s.accounts, token: http.HandlerFunc(s.accounts.ServeToken)}
-	f.registry = registry.New(registry.Options{
+	served := registry.Options{
 		Auth: s.accounts, Open: open, Sight: sight, Reader: s.db, Blobs: s.content.blobs, Push: s.push, Remove: remover{s.promote},
 		Clock: s.clock, Log: s.log, MinChunk: s.content.minChunk,
-	})
+	}
+	if s.pulls != nil {
+		served.Pulled = s.pulls.Add
+	}
+	f.registry = registry.New(served)
 	f.api = httpapi.New(httpapi.Options{
 		Auth: s.accounts, Open: open, Sight: sight, Explain: s.assess, Promote: promoter{s.promote, open}, Zones: zoneTeller{s.zones, s.gates, s.db},
-		Feeds: s.feeds, Audit: auditor{s.db, s.clock}, Principals: s.accounts, Enrol: s.accounts, Keys: s.accounts, Trust: s.trust, Report: s, Log: s.log, Clock: s.clock,
+		Feeds: s.feeds, Audit: auditor{s.db, s}, Principals: s.accounts, Enrol: s.accounts, Keys: s.accounts, Trust: s.trust, Report: s, Log: s.log, Clock: s.clock,
 	})
 	observer := telemetry.NewObserver(telemetry.ObserverOptions{Log: s.log, Metrics: s.metrics, Tracer: s.tracing.Tracer("http"), Clock: s.clock, Rand: s.rand, Route: route})
 	s.serve(s.transport.listener, observer.Wrap(s.routes(f)))

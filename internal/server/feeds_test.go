@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -33,14 +34,18 @@ var untimed = cmpopts.IgnoreFields(api.Feed{}, "LoadedAt", "CheckedAt")
 func (w *world) events(kind string) []api.Event {
 	w.Helper()
 	ctx := w.Context()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
 	for { // the sequencer may have some to do
-		n, err := w.db.Sequence(ctx, 500)
+		waiting, err := w.db.Waiting(ctx, 1)
 		if err != nil {
 			w.Fatal(err)
 		}
-		if n == 0 {
+		if len(waiting) == 0 {
 			break
 		}
+		w.sequencer.Wake()
+		<-tick.C
 	}
 	res, body := w.request(w.admin, http.MethodGet, "/api/v1/audit?kind="+kind, nil)
 	w.want(http.StatusOK, res, body)

@@ -179,9 +179,10 @@ func (s *Server) routes(f *faces) http.Handler {
 	mux.HandleFunc("GET /readyz", s.readyz)
 	if s.trust != nil {
 		s.trustRoutes(mux)
+		s.auditRoutes(mux, f.auth)
 	}
 	if s.config.Metrics.Listen == "" {
-		mux.Handle("GET /metrics", s.administered(f.auth, telemetry.MetricsHandler(s.metrics)))
+		mux.Handle("GET /metrics", s.permitted(f.auth, authz.Administer, telemetry.MetricsHandler(s.metrics)))
 	}
 	return mux
 }
@@ -201,12 +202,12 @@ type authenticator interface {
 	Challenge(r *http.Request, cause error, scope string) string
 }
 
-// administered lets only administrators of the server through.
-func (s *Server) administered(auth authenticator, next http.Handler) http.Handler {
+// permitted lets only those through who may do something on the server.
+func (s *Server) permitted(auth authenticator, verb authz.Verb, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p, err := auth.Authenticate(r)
 		if err == nil {
-			_, err = authz.Check(p, authz.Administer, noRepository, nil)
+			_, err = authz.Check(p, verb, noRepository, nil)
 		}
 		switch {
 		case err == nil:

@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/cli"
 	"github.com/bonded-dev/bonded/internal/config"
 	"github.com/bonded-dev/bonded/internal/db"
@@ -123,6 +124,7 @@ func (p parts) fsck(ctx context.Context, c *config.Config, r cli.FsckRequest) (_
 // Fsck recomputes what must be true of what this server stores.
 func (s *Server) Fsck(ctx context.Context, content bool, progress func(done int)) (*fsck.Report, error) {
 	return fsck.Check(ctx, fsck.Options{
-		Zones: s.zones, Census: s.db, Lookups: s.db, Blobs: s.content.blobs, Log: s.db, Content: content, Progress: progress,
+		Zones: s.zones, Census: s.db, Lookups: s.db, Blobs: s.content.blobs, Content: content, Progress: progress,
+		Audit: func(ctx context.Context) (*api.AuditCheck, error) { return s.checkAudit(ctx, nil) },
 	})
 }

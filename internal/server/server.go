@@ -83,7 +83,8 @@ type Server struct {
 	accounts   *authn.Accounts
 	trust      *trusted // nil where it is only inspected
 	jobs       *job.Pool
-	sequencer  *audit.Sequencer
+	sequencer  *audit.Sequencer // nil where it is only inspected
+	pulls      *audit.Pulls     // the same
 	serving    []serving
 	draining   atomic.Bool
 }
@@ -210,8 +211,9 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 			return errors.Join(err, s.stop())
 		}
 		s.trust.keeper.Start()
+		s.sequencer.Start()
+		s.pulls.Start()
 	}
-	s.sequencer.Start()
 	s.jobs.Start()
 	failed := make(chan error, len(s.serving))
 	for _, h := range s.serving {
@@ -245,9 +247,8 @@ func (s *Server) stop() error {
 	errs = append(errs, s.jobs.Stop(ctx))
 	s.analyst.Stop()
 	if s.trust != nil {
-		errs = append(errs, s.trust.close(ctx))
+		errs = append(errs, s.pulls.Stop(ctx), s.sequencer.Stop(ctx), s.trust.close(ctx))
 	}
-	errs = append(errs, s.sequencer.Stop(ctx))
 	return errors.Join(append(errs, s.close())...)
 }
 

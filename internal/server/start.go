@@ -96,6 +96,7 @@ func (s *Server) Health(ctx context.Context) (*api.Health, error) {
 	checks := s.checks(ctx)
 	if s.trust != nil { // it is no reason to send requests elsewhere
 		checks["trust"] = s.trust.keeper.check()
+		checks["audit log"] = s.auditProblem()
 		s.trustFacts(ctx, h.Notes)
 	}
 	for name, problem := range checks {
@@ -110,7 +111,7 @@ func (s *Server) Health(ctx context.Context) (*api.Health, error) {
 // checks asks each part whether it works; "" means that it does.
 func (s *Server) checks(ctx context.Context) map[string]string {
 	checks := map[string]string{"database": "", "content": "", "jobs": ""}
-	if _, _, err := s.db.Head(ctx); err != nil {
+	if _, err := s.db.Numbered(ctx); err != nil {
 		checks["database"] = err.Error()
 	}
 	if err := s.content.check(ctx); err != nil {

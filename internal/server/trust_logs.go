@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -41,7 +42,14 @@ var logSpecs = []struct {
 }{
 	{"rekor", trust.LogRekor, ""},
 	{"ct", trust.LogCT, "/ct"},
+	{logAudit, trust.LogAudit, auditSuffix},
 }
+
+// The audit log.
+const (
+	logAudit    = "audit"
+	auditSuffix = "/audit"
+)
 
 // begunName is a file in the trust folder that says that the logs were begun. A
 // database without them is then not a new one, but a wrong one.
@@ -79,9 +87,12 @@ func (s *Server) openLogs(ctx context.Context) error {
 			Origin: t.instance.Origin() + spec.suffix, Store: s.db.TileLog(spec.name), Blobs: s.content.blobs,
 			Clock: s.clock, Logger: s.log, Registerer: s.metrics,
 		}
-		if spec.slot == trust.LogCT {
+		switch spec.slot {
+		case trust.LogCT:
 			o.Layout = tlog.StaticCT // a witness cosigns Ed25519 alone, and this log has ECDSA
-		} else {
+		case trust.LogAudit:
+			o.Witnesses = witnesses
+		default:
 			o.Index, o.Dedupe, o.Witnesses = true, true, witnesses
 		}
 		l := &openLog{name: spec.name, key: t.instance.Key(spec.slot), o: o}
@@ -208,17 +219,25 @@ func (s *Server) witnesses() (*tlog.Witnesses, error) {
 // repeated.
 func (t *trusted) begin(ctx context.Context) error {
 	name := filepath.Join(t.dir, begunName)
-	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
-		return err
+	text, err := os.ReadFile(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("reading which logs were begun: %w", err)
 	}
-	var text strings.Builder
+	begun := strings.Fields(string(text))
+	before := len(begun)
 	for _, l := range t.logs {
+		if slices.Contains(begun, l.o.Origin) {
+			continue
+		}
 		if err := tlog.Create(ctx, l.o); err != nil && !errors.Is(err, tlog.ErrExists) {
 			return err
 		}
-		fmt.Fprintln(&text, l.o.Origin)
+		begun = append(begun, l.o.Origin)
 	}
-	if err := writeDurable(name, []byte(text.String())); err != nil {
+	if len(begun) == before {
+		return nil
+	}
+	if err := writeDurable(name, []byte(strings.Join(begun, "\n")+"\n")); err != nil {
 		return fmt.Errorf("noting that the logs were begun: %w", err)
 	}
 	return nil
@@ -249,6 +268,9 @@ func writeDurable(name string, b []byte) error {
 func (s *Server) wireLogs() (err error) {
 	t := s.trust
 	for _, l := range t.logs {
+		if l.key.Slot == trust.LogAudit {
+			continue
+		}
 		if l.key.Slot == trust.LogCT {
 			t.ct, err = ct.New(ct.Options{Adder: l, Source: l, Key: l.key.Signer, Authorities: t.authorities, Clock: s.clock})
 			if err != nil {

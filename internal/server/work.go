@@ -12,7 +12,6 @@ import (
 	"github.com/bonded-dev/bonded/internal/analyze"
 	"github.com/bonded-dev/bonded/internal/analyze/extractor"
 	"github.com/bonded-dev/bonded/internal/assess"
-	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/blob"
 	"github.com/bonded-dev/bonded/internal/config"
 	"github.com/bonded-dev/bonded/internal/db"
@@ -105,7 +104,7 @@ var knownEcosystems = []string{
 	"Alpine", "Chainguard", "Debian", "Go", "Maven", "NuGet", "Packagist", "PyPI", "RubyGems", "Ubuntu", "Wolfi", "crates.io", "npm",
 }
 
-// wireWork sets up the job pool and the sequencer of the audit chain.
+// wireWork sets up the job pool, and what moves events into the audit log.
 func (s *Server) wireWork() error {
 	periodic := []job.Periodic{{Kind: jobRecheck, Every: recheckEvery}, {Kind: jobSweep, Every: sweepEvery}}
 	for _, f := range s.config.Feeds {
@@ -126,15 +125,12 @@ func (s *Server) wireWork() error {
 		Periodic: periodic, Enqueue: s.enqueue, Clock: s.clock, Rand: s.rand, Logger: s.log, Registerer: s.metrics,
 		Tracer: s.tracing.Tracer("job"),
 	})
-	s.sequencer = audit.NewSequencer(audit.SequencerOptions{Log: s.db, Logger: s.log})
 	s.db.OnCommit(func(c db.Commit) {
 		if len(c.Kinds) > 0 || c.Unknown {
 			s.jobs.Wake()
 		}
-		if c.Events || c.Unknown {
-			s.sequencer.Wake()
-		}
 	})
+	s.wireAudit()
 	return nil
 }
 

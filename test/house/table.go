@@ -54,7 +54,7 @@ var rooms = map[string]room{
 	"internal/trust/tlog":        {tier: engines, also: map[string]string{"internal/blob": "tiles are content, and nothing else keeps that"}},
 	"internal/trust/tsa":         {tier: engines, also: ofTrust},
 	"internal/trust/tuf":         {tier: engines, also: ofTrust},
-	"internal/audit":             {tier: engines, also: acts},
+	"internal/audit":             {tier: engines, also: map[string]string{"internal/authz": acts["internal/authz"], "internal/trust/tlog": "events are the entries of a tile log"}},
 	"internal/job":               {tier: engines},
 	"internal/config":            {tier: engines},
 	"internal/pki":               {tier: engines},

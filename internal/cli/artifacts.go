@@ -323,7 +323,7 @@ same bytes.`,
 			return written(err)
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "spdx", "spdx or cyclonedx")
+	cmd.Flags().StringVar(&format, "format", "spdx", "`STANDARD` to write: spdx or cyclonedx")
 	p.must(cmd.RegisterFlagCompletionFunc("format", fixed("spdx", "cyclonedx")))
 	return cmd
 }

@@ -103,6 +103,35 @@ func (p *program) completePrincipals(cmd *cobra.Command, _ []string, _ string) (
 	})
 }
 
+// completeTokens offers the tokens of this account that are still good.
+func (p *program) completeTokens(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return p.asked(cmd, func(ctx context.Context, c *client.Client) ([]string, error) {
+		a, err := c.Self(ctx)
+		if err != nil {
+			return nil, err
+		}
+		var ids []string
+		for _, t := range a.Tokens {
+			if t.Revoked.IsZero() && p.env.Clock().Before(t.Expires) {
+				ids = append(ids, t.ID+"\t"+t.Label)
+			}
+		}
+		return ids, nil
+	})
+}
+
+// completeFeeds offers the feeds that the server knows.
+func (p *program) completeFeeds(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return p.asked(cmd, func(ctx context.Context, c *client.Client) ([]string, error) {
+		feeds, err := c.Feeds(ctx)
+		var names []string
+		for _, f := range feeds {
+			names = append(names, f.Name)
+		}
+		return names, err
+	})
+}
+
 // completeServers offers the hosts of the logins.
 func (p *program) completeServers(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	ls, err := p.readLogins()

@@ -89,6 +89,9 @@ func (p *program) loginOfEnv() (login, error) {
 		if err != nil {
 			return l, fmt.Errorf("reading %s: %w", envCA, err)
 		}
+		if err := checkCA(envCA+" "+file, b); err != nil {
+			return l, err
+		}
 		l.CA = string(b)
 	}
 	return l, nil

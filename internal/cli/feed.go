@@ -98,7 +98,8 @@ func (p *program) feedUpdate() *cobra.Command {
 		Long: `Have the server load the feeds named, or all, where they changed, and judge
 again what they touch. A feed that lost many records is held back and the last
 good state stays, until it is named with --force.`,
-		Example: "  bonded feed update\n  bonded feed update osv/Debian\n  bonded feed update --force osv",
+		Example:           "  bonded feed update\n  bonded feed update osv/Debian\n  bonded feed update --force osv",
+		ValidArgsFunction: p.completeFeeds,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Feeds = args
 			return p.changeFeeds(cmd.Context(), func(ctx context.Context, c *client.Client) iter.Seq2[api.FeedProgress, error] {
@@ -232,8 +233,9 @@ func (p *program) feedDrop() *cobra.Command {
 		Long: `Put out of force what bonded feed load has loaded: all of it, which is named
 loaded, or one feed. What it touches is judged again. A configured feed goes out
 of force when it is taken out of the configuration and the server starts again.`,
-		Example: "  bonded feed drop loaded/Debian\n  bonded feed drop loaded",
-		Args:    cobra.ExactArgs(1),
+		Example:           "  bonded feed drop loaded/Debian\n  bonded feed drop loaded",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: firstOnly(p.completeFeeds),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, _, err := p.connect(cmd.Context())
 			if err != nil {

@@ -248,6 +248,9 @@ func readSuites(files []string, own *policy.Gate) ([]*policytest.Suite, error) {
 		}
 		s, err := policytest.Parse(f, text)
 		if err != nil {
+			if _, notGate := policy.Parse(f, text); notGate == nil {
+				return nil, usage("bonded gate test --gate "+word(f), "%s is a gate, and not a suite of cases for one", f)
+			}
 			return nil, err
 		}
 		all = append(all, s)

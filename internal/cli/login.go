@@ -52,17 +52,18 @@ server prints when it starts. On the machine of the server neither is needed.`,
 		Example: `  bonded login https://bonded.acme.internal:8443 --code KX4P-9QTM --ca ca.crt
   bonded login https://bonded.acme.internal:8443 --code KX4P-9QTM --docker
   bonded login https://127.0.0.1:8443 --name ci --secret-stdin < secret`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return p.runLogin(cmd.Context(), args[0], f) },
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: none,
+		RunE:              func(cmd *cobra.Command, args []string) error { return p.runLogin(cmd.Context(), args[0], f) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.code, "code", "", "one-time code to enrol with")
+	flags.StringVar(&f.code, "code", "", "one-time `CODE` to enrol with")
 	flags.StringVar(&f.ca, "ca", "", "`FILE` with the CA of the server's certificate, in PEM")
 	flags.StringVar(&f.fingerprint, "fingerprint", "", "SHA-256 of the CA in `HEX`, to take the CA from the server itself")
-	flags.StringVar(&f.name, "name", "", "name to log in as, with --secret-stdin")
+	flags.StringVar(&f.name, "name", "", "`NAME` to log in as, with --secret-stdin")
 	flags.BoolVar(&f.secretStdin, "secret-stdin", false, "read the secret for --name from standard input")
-	flags.StringVar(&f.label, "label", "", "what the token is for, as lists show it (default: user@machine)")
-	flags.StringVar(&f.ttl, "ttl", "", "how long the token is to be good, such as 24h (default: 90 days for people)")
+	flags.StringVar(&f.label, "label", "", "what the token is for, as lists show it: a `TEXT` (default: user@machine)")
+	flags.StringVar(&f.ttl, "ttl", "", "how long the token is to be good, a `TIME` such as 24h (default: 90 days for people)")
 	flags.BoolVar(&f.docker, "docker", false, "also write the login into docker's config.json, which other clients read")
 	p.must(cmd.MarkFlagFilename("ca", "crt", "pem"))
 	cmd.MarkFlagsMutuallyExclusive("code", "name")
@@ -166,13 +167,21 @@ func (p *program) chooseCA(ctx context.Context, u *url.URL, f loginFlags) (strin
 		if err != nil {
 			return "", fmt.Errorf("reading the CA: %w", err)
 		}
-		return string(b), nil
+		return string(b), checkCA(f.ca, b)
 	case f.fingerprint != "":
 		return fetchCA(ctx, u, f.fingerprint)
 	case config.LoopbackAddress(net.JoinHostPort(u.Hostname(), "0")) || u.Hostname() == p.env.Hostname:
 		return p.localCA(), nil
 	}
 	return "", nil
+}
+
+// checkCA wants the file to hold a certificate.
+func checkCA(name string, text []byte) error {
+	if !x509.NewCertPool().AppendCertsFromPEM(text) {
+		return usage("on the server: bonded trust ca > ca.crt", "%s holds no certificate in PEM", name)
+	}
+	return nil
 }
 
 // fetchCA takes the CA that the server sends with its certificate, where it has

@@ -116,7 +116,8 @@ Roles: reader, developer, publisher, operator, security, auditor, admin. In a
 pattern * stands for one path segment and ** at the end for all that follow.`,
 		Example: `  bonded principal invite ann developer=dev/** reader=production/**
   bonded principal invite deployer reader=production/** --machine --ttl 1h`,
-		Args: cobra.MinimumNArgs(1),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: firstOnly(p.completePrincipals),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Name, req.Grants, req.Human = args[0], args[1:], !machine
 			if err := checkGrants(req.Grants); err != nil {
@@ -142,7 +143,7 @@ pattern * stands for one path segment and ** at the end for all that follow.`,
 		},
 	}
 	cmd.Flags().BoolVar(&machine, "machine", false, "a machine, not a person: its tokens live longer")
-	cmd.Flags().StringVar(&req.TTL, "ttl", "", "how long the code is to be good, such as 1h (default: 15m)")
+	cmd.Flags().StringVar(&req.TTL, "ttl", "", "how long the code is to be good, a `TIME` such as 1h (default: 15m)")
 	return cmd
 }
 
@@ -285,19 +286,20 @@ account (--scope) and never lives longer than the token it is made with.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&req.Label, "label", "", "what it is for, as lists show it")
+	cmd.Flags().StringVar(&req.Label, "label", "", "what it is for, as lists show it: a `TEXT`")
 	cmd.Flags().StringArrayVar(&req.Scope, "scope", nil, "only this (`ROLE=PATTERN`); repeat it for more (default: all the account may)")
-	cmd.Flags().StringVar(&req.TTL, "ttl", "", fmt.Sprintf("how long it is to be good, such as 24h (default: %d days, at most as long as this login)", api.TokenTTL/(24*time.Hour)))
+	cmd.Flags().StringVar(&req.TTL, "ttl", "", fmt.Sprintf("how long it is to be good, a `TIME` such as 24h (default: %d days, at most as long as this login)", api.TokenTTL/(24*time.Hour)))
 	p.must(cmd.MarkFlagRequired("label"))
 	return cmd
 }
 
 func (p *program) tokenRevoke() *cobra.Command {
 	return &cobra.Command{
-		Use:     "revoke TOKEN",
-		Short:   "End a token at once, by its id",
-		Example: "  bonded token revoke 7f3a9c21",
-		Args:    cobra.ExactArgs(1),
+		Use:               "revoke TOKEN",
+		Short:             "End a token at once, by its id",
+		Example:           "  bonded token revoke 7f3a9c21",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: firstOnly(p.completeTokens),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, _, err := p.connect(cmd.Context())
 			if err != nil {

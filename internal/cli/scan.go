@@ -37,7 +37,7 @@ tell.`,
 		},
 	}
 	list.add(cmd, 0) // the verdict stays on the screen
-	cmd.Flags().StringVar(&gate, "gate", "dev", "name of a shipped gate, or `FILE` with one")
+	cmd.Flags().StringVar(&gate, "gate", "dev", "name of a shipped gate, or a `FILE` with one")
 	cmd.Flags().StringVar(&advisories, "advisories", "", "`FOLDER` with advisories in the layout of osv.dev")
 	p.must(cmd.MarkFlagDirname("advisories"))
 	p.must(cmd.RegisterFlagCompletionFunc("gate", func(_ *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {

@@ -25,7 +25,7 @@ func (w words) ago(t time.Time) string {
 	switch {
 	case d.Abs() < 5*time.Second:
 		return "just now"
-	case d < -time.Hour: // what was to be good for a day is so a moment later
+	case d < -time.Minute: // what was to be good for a day is so a moment later
 		return "in " + span(d.Abs().Round(time.Minute))
 	case d < 0:
 		return "in " + span(-d)

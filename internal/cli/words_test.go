@@ -23,6 +23,8 @@ func TestWords(t *testing.T) {
 		{w.ago(now.AddDate(0, -5, 0)), "5 months ago"},
 		{w.ago(now.AddDate(-3, 0, 0)), "3 years ago"},
 		{w.ago(now.Add(14 * time.Minute)), "in 14 min"},
+		{w.ago(now.Add(time.Hour - 20*time.Millisecond)), "in 1 h"},
+		{w.ago(now.Add(40 * time.Second)), "in 40 s"},
 		{w.ago(now.Add(90*24*time.Hour - time.Second)), "in 90 days"},
 		{moment(now), "2026-11-22 12:00:00Z"},
 		{moment(time.Time{}), "–"},

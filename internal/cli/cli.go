@@ -185,9 +185,9 @@ permitted, 5 unavailable, 6 internal.`,
 	root.SetErr(p.io.Err)
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprintf(".FlagUsagesWrapped %d", defaultWidth)))
 	flags := root.PersistentFlags()
-	flags.StringVarP(&p.output, "output", "o", outputText, "how to print the answer: text, json or yaml")
+	flags.StringVarP(&p.output, "output", "o", outputText, "print the answer in this `FORMAT`: text, json or yaml")
 	flags.BoolVar(&p.noColor, "no-color", false, "print no colour (as NO_COLOR does)")
-	flags.StringVar(&p.server, "server", "", "which login to use, by its host (default: the last one; see bonded whoami)")
+	flags.StringVar(&p.server, "server", "", "which login to use, by its `HOST` (default: the last one; see bonded whoami)")
 	p.must(root.RegisterFlagCompletionFunc("output", fixed(outputText, outputJSON, outputYAML)))
 	p.must(root.RegisterFlagCompletionFunc("server", p.completeServers))
 	for _, g := range groups {

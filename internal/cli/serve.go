@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,7 +50,15 @@ func (p *program) loadConfig(f dataFlags, change ...func(*config.Config)) (*conf
 		}
 		return nil, &failure{code: exitUsage, what: err.Error(), next: next, cause: err}
 	}
-	return c, err
+	if err != nil {
+		return nil, err
+	}
+	data, err := filepath.Abs(string(c.Data)) // who reads it later may stand in another folder
+	if err != nil {
+		return nil, fmt.Errorf("finding the data folder: %w", err)
+	}
+	c.Data = config.Path(data)
+	return c, nil
 }
 
 // serveFlags are the flags of bonded serve.
@@ -100,6 +110,9 @@ func (p *program) runServe(ctx context.Context, f serveFlags) error {
 	if f.dev && f.listen != "" && !config.LoopbackAddress(f.listen) {
 		return usage("--listen 127.0.0.1:PORT, or leave --dev out", "a development server answers anyone over plain HTTP, so it listens on loopback only, not on %s", f.listen)
 	}
+	if err := checkFeeds(f.feeds); err != nil {
+		return err
+	}
 	if f.dev && f.data == "" {
 		dir, err := os.MkdirTemp("", "bonded-dev-")
 		if err != nil {
@@ -111,6 +124,9 @@ func (p *program) runServe(ctx context.Context, f serveFlags) error {
 	cfg, err := p.loadConfig(f.dataFlags, f.override)
 	if err != nil {
 		return err
+	}
+	if f.dev && f.file == "" && p.vars[config.EnvFile] == "" && p.vars[envLogLevel] == "" {
+		cfg.Log.Level = "warn" // who tries things reads what is announced
 	}
 	log, err := telemetry.NewLogger(p.io.Err, telemetry.LogOptions{Level: cfg.Log.Level, Format: cfg.Log.Format, Terminal: p.io.ErrTerminal})
 	if err != nil {
@@ -135,6 +151,24 @@ func (p *program) runServe(ctx context.Context, f serveFlags) error {
 			}
 		},
 	})
+}
+
+// envLogLevel is the variable that sets log.level.
+const envLogLevel = "BONDED_LOG_LEVEL"
+
+// checkFeeds wants the folders of --feed to be there: one that is mistyped would
+// be a server without advisories. Those of a configuration may be mounted later.
+func checkFeeds(dirs []string) error {
+	for _, dir := range dirs {
+		info, err := os.Stat(dir)
+		if err == nil && !info.IsDir() {
+			err = &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
+		}
+		if err != nil {
+			return &failure{code: exitUsage, what: "reading --feed: " + err.Error(), next: "name a folder that holds ECOSYSTEM/all.zip, ECOSYSTEM/ID.json or ID.json", cause: err}
+		}
+	}
+	return nil
 }
 
 // override puts the flags over a configuration.

@@ -68,6 +68,28 @@ type Flow struct {
 	Of      Subject // once approved
 }
 
+// Bounds of what is kept of sign-ins.
+const (
+	MaxFlows    = 10_000 // about 10 MiB
+	MaxFlowsPer = 20     // of one address
+)
+
+// ErrSameCode is returned by Flows.Add when another sign-in has that code. It
+// matches ErrBusy.
+var ErrSameCode = fmt.Errorf("%w: two of them drew the same code; try again", ErrBusy)
+
+// Room says whether there is room for one more sign-in from an address, where so
+// many are under way, and so many from there. Errors match ErrBusy.
+func Room(from netip.Addr, all, same int) error {
+	switch {
+	case all >= MaxFlows:
+		return fmt.Errorf("%w on this server; try again in some minutes", ErrBusy)
+	case same >= MaxFlowsPer:
+		return fmt.Errorf("%w from %s; finish one, or try again in some minutes", ErrBusy, from)
+	}
+	return nil
+}
+
 // idOf is what is kept of a secret.
 func idOf(secret string) string {
 	sum := sha256.Sum256([]byte(secret))

@@ -2,19 +2,12 @@ package oidc
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"sync"
 	"time"
 )
 
-// Bounds of what is kept.
-const (
-	maxFlows    = 10_000 // about 10 MiB
-	maxFlowsPer = 20     // of one address
-)
-
-// Memory keeps sign-ins of one process.
+// Memory keeps sign-ins where there is one process and no database.
 type Memory struct {
 	clock func() time.Time
 
@@ -33,16 +26,15 @@ func NewMemory(clock func() time.Time) *Memory {
 func (m *Memory) Add(_ context.Context, f Flow) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.flows) >= maxFlows || m.from[f.From] >= maxFlowsPer {
+	if Room(f.From, len(m.flows), m.from[f.From]) != nil {
 		m.drop(m.clock())
 	}
-	switch _, taken := m.codes[f.UserCode]; {
-	case len(m.flows) >= maxFlows:
-		return fmt.Errorf("%w on this server; try again in some minutes", ErrBusy)
-	case m.from[f.From] >= maxFlowsPer:
-		return fmt.Errorf("%w from %s; finish one, or try again in some minutes", ErrBusy, f.From)
-	case taken:
-		return fmt.Errorf("%w: two of them drew the same code; try again", ErrBusy)
+	if err := Room(f.From, len(m.flows), m.from[f.From]); err != nil {
+		return err
+	}
+	_, id := m.flows[f.ID]
+	if _, code := m.codes[f.UserCode]; id || code {
+		return ErrSameCode
 	}
 	m.flows[f.ID], m.codes[f.UserCode] = f, f.ID
 	m.from[f.From]++

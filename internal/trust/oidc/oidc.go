@@ -67,11 +67,13 @@ type Authenticator interface {
 }
 
 // Flows keeps sign-ins under way, for minutes. It is safe for concurrent use,
-// and by several processes where there are several.
+// and by several processes where there are several; the suite oidctest admits
+// one.
 type Flows interface {
-	// Add keeps a new one. Errors match ErrBusy.
+	// Add keeps a new one, where Room has it, and drops those that ended. Errors
+	// match ErrBusy.
 	Add(ctx context.Context, f Flow) error
-	// ByID and ByUserCode find one. Errors match ErrNoFlow.
+	// ByID and ByUserCode find one; it may have ended. Errors match ErrNoFlow.
 	ByID(ctx context.Context, id string) (Flow, error)
 	ByUserCode(ctx context.Context, code string) (Flow, error)
 	// Change replaces the flow of that ID whose Version is f's, and counts it up.

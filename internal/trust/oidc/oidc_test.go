@@ -373,7 +373,7 @@ func TestDevice(t *testing.T) {
 
 func TestSignInsAreBounded(t *testing.T) {
 	w := newWorld(t, plain)
-	for range maxFlowsPer {
+	for range MaxFlowsPer {
 		if status, out := w.post("/device/code", pkce(nil)); status != 200 {
 			t.Fatalf("%d %v", status, out)
 		}

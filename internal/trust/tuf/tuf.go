@@ -53,7 +53,8 @@ const (
 
 // Store keeps the files of a repository under their names, such as
 // "1.root.json" or "targets/…": on return of a method that writes they are durable
-// and whole. It is safe for concurrent use by several processes.
+// and whole. It is safe for concurrent use by several processes; the suite tuftest
+// admits one.
 type Store interface {
 	// Get returns a file. Errors match fs.ErrNotExist.
 	Get(ctx context.Context, name string) ([]byte, error)

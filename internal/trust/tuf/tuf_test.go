@@ -330,22 +330,6 @@ func TestRefused(t *testing.T) {
 	w.sees(w.i)
 }
 
-func TestReplaceIsCompared(t *testing.T) {
-	d := NewDir(t.TempDir())
-	if err := d.Replace(t.Context(), "a", nil, []byte("1")); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Replace(t.Context(), "a", nil, []byte("2")); !errors.Is(err, ErrRaced) {
-		t.Errorf("%v", err)
-	}
-	if err := d.Replace(t.Context(), "a", []byte("0"), []byte("2")); !errors.Is(err, ErrRaced) {
-		t.Errorf("%v", err)
-	}
-	if _, err := d.Get(t.Context(), "../a"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("%v", err)
-	}
-}
-
 func TestServe(t *testing.T) {
 	w := newWorld(t, start)
 	tests := []struct {

@@ -254,6 +254,9 @@ func (tx *Tx) PutDecision(ctx context.Context, d *api.Decision, snapshot int64) 
 				VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id`,
 				[]any{rid, d.Digest, string(d.Outcome), at, at, snapshot, document(d)}, &id)
 		}
+		if err == nil {
+			_, err = tx.exec(ctx, `INSERT INTO proof (decision, batch, pos) VALUES (?, 0, 0)`, id)
+		}
 	}
 	if err != nil {
 		return 0, fmt.Errorf("storing the decision about %s in %s: %w", d.Digest, d.Repository, err)

@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -26,7 +27,7 @@ import (
 // Subject is who a token is of, as the token says it.
 type Subject struct {
 	Principal string // name of the principal
-	Sub       string // a URI: below the issuer's URL, or a SPIFFE ID
+	Sub       string // a URI: below the issuer's URL, a SPIFFE ID, or the server's own
 	Email     string // a verified address; "" where there is none
 	// Certificate is the SHA-256 of the client certificate behind it (RFC 8705,
 	// 3.1), in base64url; "" where there is none.
@@ -50,6 +51,15 @@ type claims struct {
 
 type confirmation struct {
 	Thumbprint string `json:"x5t#S256"`
+}
+
+// Server is the name of the part of the server that signs what it says: its
+// identity is the server's own.
+const Server = "sign"
+
+// Server is the identity of the server: the URL /server beside the issuer.
+func (o *Options) Server() string {
+	return strings.TrimSuffix(o.URL, trust.PathOIDC) + "/server"
 }
 
 // address is a name that is an e-mail address. Names of accounts have a
@@ -80,6 +90,8 @@ func (s *Issuer) SubjectOf(p authz.Principal) (Subject, error) {
 	}
 	sub := Subject{Principal: p.Name(), Sub: s.o.URL + "/" + kind + "/" + url.PathEscape(p.Name())}
 	switch {
+	case p.Method == "internal" && p.Subject == Server:
+		sub.Sub = s.o.Server()
 	case foreign && p.Claims["email_verified"] == "true" && address.MatchString(p.Claims["email"]):
 		sub.Email = p.Claims["email"]
 	case !foreign && human && address.MatchString(p.Subject):

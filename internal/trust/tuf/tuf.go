@@ -203,20 +203,31 @@ func due(expires time.Time, life time.Duration) time.Time { return expires.Add(-
 // returns when it wants to be called next. Errors match ErrNone, ErrUnusable or
 // ErrKeys.
 func (r *Repository) Refresh(ctx context.Context) (time.Time, error) {
+	return r.refresh(ctx, false)
+}
+
+// Renew signs both again now: a store that was set back to a backup has versions
+// that clients have seen the followers of, and they take it for an attack until
+// there are higher ones. Results are those of Refresh.
+func (r *Repository) Renew(ctx context.Context) (time.Time, error) {
+	return r.refresh(ctx, true)
+}
+
+func (r *Repository) refresh(ctx context.Context, all bool) (time.Time, error) {
 	c, err := r.load(ctx)
 	if err != nil {
 		return time.Time{}, err
 	}
 	now := r.o.Clock()
 	again := min(due(c.timestamp.Signed.Expires, r.o.TimestampLife).Unix(), due(c.snapshot.Signed.Expires, snapshotLife).Unix())
-	if now.Unix() < again {
+	if !all && now.Unix() < again {
 		return time.Unix(again, 0), nil
 	}
 	keys := hot{r.o.Keys}
 	if err := keys.in(c.root); err != nil {
 		return time.Time{}, err
 	}
-	if !now.Before(due(c.snapshot.Signed.Expires, snapshotLife)) {
+	if all || !now.Before(due(c.snapshot.Signed.Expires, snapshotLife)) {
 		if err := r.signSnapshot(ctx, c, keys); err != nil {
 			return time.Time{}, err
 		}

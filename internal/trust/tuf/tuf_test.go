@@ -1,6 +1,7 @@
 package tuf
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -186,7 +188,7 @@ func TestRestoredBackupDoesNotLockClientsOut(t *testing.T) {
 	if err := os.CopyFS(backup, os.DirFS(filepath.Join(w.o.Dir, "tuf"))); err != nil {
 		t.Fatal(err)
 	}
-	for range 20 {
+	for range 33 { // of which some sign the snapshot too
 		w.now = w.refresh()
 	}
 	w.sees(w.i)
@@ -195,8 +197,108 @@ func TestRestoredBackupDoesNotLockClientsOut(t *testing.T) {
 	if _, err := w.update(); err == nil {
 		t.Error("the client took an old timestamp")
 	}
-	w.refresh()
+	if _, err := w.repo.Renew(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	w.sees(w.i)
+}
+
+// TestSeed breaks a copy off at each file: nobody may take it for a repository,
+// and the next one completes it.
+func TestSeed(t *testing.T) {
+	w := newWorld(t, start)
+	w.now = w.refresh()
+	for n := 0; ; n++ {
+		to := &breaking{Store: NewDir(t.TempDir()), left: n}
+		err := Seed(t.Context(), to, w.store)
+		if err == nil {
+			if n < 5 {
+				t.Errorf("a copy has %d files", n)
+			}
+			break
+		}
+		if _, _, err := New(w.options(to, w.i)).FirstRoot(t.Context()); !errors.Is(err, ErrNone) {
+			t.Fatalf("a copy of %d files is a repository: %v", n, err)
+		}
+		to.left = 1000
+		if err := Seed(t.Context(), to, w.store); err != nil {
+			t.Fatal(err)
+		}
+		w.repo = New(w.options(to, w.i))
+		w.sees(w.i)
+	}
+	// what is there stays
+	to := NewDir(t.TempDir())
+	if err := Seed(t.Context(), to, w.store); err != nil {
+		t.Fatal(err)
+	}
+	copied := New(w.options(to, w.i))
+	if _, err := copied.Renew(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	newer, err := to.Get(t.Context(), timestampName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Seed(t.Context(), to, w.store); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := to.Get(t.Context(), timestampName); err != nil || !bytes.Equal(got, newer) {
+		t.Errorf("a second copy set the timestamp back: %v", err)
+	}
+	if err := Seed(t.Context(), NewDir(t.TempDir()), NewDir(t.TempDir())); !errors.Is(err, ErrNone) {
+		t.Errorf("a copy of nothing: %v", err)
+	}
+}
+
+// breaking stops to work after some writes.
+type breaking struct {
+	Store
+	left int
+}
+
+func (b *breaking) Put(ctx context.Context, name string, content []byte) error {
+	if b.left--; b.left < 0 {
+		return errors.New("no more")
+	}
+	return b.Store.Put(ctx, name, content)
+}
+
+func (b *breaking) Replace(ctx context.Context, name string, old, content []byte) error {
+	if b.left--; b.left < 0 {
+		return errors.New("no more")
+	}
+	return b.Store.Replace(ctx, name, old, content)
+}
+
+// TestSeedsAtOnce: servers that start together copy, and what one of them signs
+// is not set back by another.
+func TestSeedsAtOnce(t *testing.T) {
+	w := newWorld(t, start)
+	for range 3 {
+		dir := t.TempDir()
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				to := NewDir(dir)
+				if err := Seed(t.Context(), to, w.store); err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := New(w.options(to, w.i)).Renew(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		c, err := New(w.options(NewDir(dir), w.i)).load(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if was, err := w.repo.load(t.Context()); err != nil || c.timestamp.Signed.Version <= was.timestamp.Signed.Version {
+			t.Errorf("the timestamp is version %d, what was copied had %d; %v", c.timestamp.Signed.Version, was.timestamp.Signed.Version, err)
+		}
+	}
 }
 
 func TestRotationIsSeen(t *testing.T) {

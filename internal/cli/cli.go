@@ -90,9 +90,11 @@ type Started struct {
 	Fingerprint string `json:"ca_fingerprint,omitempty"` // SHA-256 of CA in hex
 	// Enrol is the code for the first administrator while there is none.
 	Enrol *api.Invite `json:"enrol,omitempty"`
-	// Admin is the administrator of a development server.
-	Admin *api.Enrolled     `json:"admin,omitempty"`
-	Notes map[string]string `json:"notes,omitempty"` // what is off or weaker than it could be
+	// Admin is the administrator of a development server, and Reader one there who
+	// may pull what a gate let in, and no more.
+	Admin  *api.Enrolled     `json:"admin,omitempty"`
+	Reader *api.Enrolled     `json:"reader,omitempty"`
+	Notes  map[string]string `json:"notes,omitempty"` // what is off or weaker than it could be
 }
 
 // ScanRequest says what to scan.

@@ -58,6 +58,7 @@ func fakeParts() cli.Deps {
 				return cli.Misused(errors.New("a development server listens on loopback only"), "--listen 127.0.0.1:PORT")
 			case o.Dev:
 				s.URL, s.Admin = "http://"+c.Listen, &api.Enrolled{Name: "administrator", Secret: "0123456789abcdef"}
+				s.Reader = &api.Enrolled{Name: "reader", Secret: "fedcba9876543210"}
 			default:
 				s.Enrol = &api.Invite{Name: "admin", Code: "KX4P-9QTM", Expires: now.Add(15 * time.Minute)}
 				s.CA, s.Fingerprint = "-----BEGIN CERTIFICATE-----\n", "00ff"

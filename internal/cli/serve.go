@@ -81,10 +81,10 @@ func (p *program) serve() *cobra.Command {
 configuration: metadata is in SQLite and content in files below the data
 folder, and TLS comes from an authority of its own, made on the first start.
 
---dev is for trying things: on loopback and in plain HTTP, with an
-administrator's token printed, and with a zone named sandbox where anyone may
-push and pull and nothing is judged. Without --data it forgets everything when
-it stops.`,
+--dev is for trying things: on loopback and in plain HTTP, with the tokens of
+an administrator and of a reader printed, and with a zone named sandbox where
+anyone may push and pull and nothing is judged. It logs warnings only, unless
+the log level is set. Without --data it forgets everything when it stops.`,
 		Example: `  bonded serve --dev
   bonded serve
   bonded serve --config /etc/bonded.yaml
@@ -233,6 +233,9 @@ func (p *program) announce(s Started, dev bool) error {
 		}
 		if s.Admin != nil {
 			pg.fact("administrator", s.Admin.Name+", token "+pg.bold.Render(s.Admin.Secret))
+			if s.Reader != nil {
+				pg.fact("who may only pull", s.Reader.Name+", token "+pg.bold.Render(s.Reader.Secret))
+			}
 			pg.fact("in another shell", "export "+envURL+"="+s.URL+" "+envToken+"="+s.Admin.Name+":"+s.Admin.Secret)
 		}
 		if dev {

@@ -14,12 +14,17 @@ import (
 	"github.com/bonded-dev/bonded/internal/cli"
 )
 
-// firstAdmin is the account that the first code enrols.
-const firstAdmin = "administrator"
+// firstAdmin is the account that the first code enrols, and devReader the one
+// of a development server that may only pull: an administrator sees what is
+// denied too, and would never meet a refusal.
+const (
+	firstAdmin = "administrator"
+	devReader  = "reader"
+)
 
 // Started is what people are told about a server that starts. While nobody
 // administers it, it makes a new code for the first administrator; a
-// development server enrols that one by itself.
+// development server enrols that one by itself, and a reader.
 func (s *Server) Started(ctx context.Context) (*cli.Started, error) {
 	out := &cli.Started{URL: s.transport.url, Data: string(s.config.Data), Notes: s.notes()}
 	if ca := s.transport.ca; ca != nil {
@@ -46,11 +51,24 @@ func (s *Server) Started(ctx context.Context) (*cli.Started, error) {
 		out.Enrol = invite
 		return out, nil
 	}
-	out.Admin, err = s.accounts.Enrol(ctx, api.EnrolRequest{Code: invite.Code, Label: "development server"}, netip.IPv6Loopback())
-	if err != nil {
-		return nil, fmt.Errorf("enrolling the administrator of a development server: %w", err)
+	if out.Admin, err = s.enrol(ctx, invite); err != nil {
+		return nil, err
 	}
-	return out, nil
+	invite, err = s.accounts.Invite(ctx, act, api.InviteRequest{Name: devReader, Grants: []string{"reader=**"}})
+	if err != nil {
+		return nil, fmt.Errorf("inviting the reader of a development server: %w", err)
+	}
+	out.Reader, err = s.enrol(ctx, invite)
+	return out, err
+}
+
+// enrol redeems a code for who tries things on a development server.
+func (s *Server) enrol(ctx context.Context, invite *api.Invite) (*api.Enrolled, error) {
+	e, err := s.accounts.Enrol(ctx, api.EnrolRequest{Code: invite.Code, Label: "development server"}, netip.IPv6Loopback())
+	if err != nil {
+		return nil, fmt.Errorf("enrolling the %s of a development server: %w", invite.Name, err)
+	}
+	return e, nil
 }
 
 // administrated reports whether anybody has ever enrolled.

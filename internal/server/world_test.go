@@ -30,10 +30,11 @@ import (
 type world struct {
 	*testing.T
 	*Server
-	dir   string
-	admin api.Enrolled
-	feed  string // folder of its advisories
-	stop  func()
+	dir    string
+	admin  api.Enrolled
+	reader api.Enrolled // who may only pull
+	feed   string       // folder of its advisories
+	stop   func()
 	// opened is told of the server before it runs. Optional.
 	opened func(*Server)
 	// change makes the options what they are to be.
@@ -77,7 +78,7 @@ func (w *world) start() {
 		w.Fatal(err)
 	}
 	if started.Admin != nil {
-		w.admin = *started.Admin
+		w.admin, w.reader = *started.Admin, *started.Reader
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, done := make(chan struct{}), make(chan error, 1)

@@ -18,6 +18,8 @@ type Why struct {
 	Artifact
 	Decision *Decision `json:"decision,omitempty"` // nil while none was made
 	Held     bool      `json:"held"`               // waits in the intake
+	// Evidence is what others have said about it; nil where nobody has.
+	Evidence *Evidence `json:"evidence,omitempty"`
 	// Elsewhere lists the other placements of the digest that the caller can see.
 	Elsewhere []Placement `json:"elsewhere,omitempty"`
 	// Waiting lists the tags that were asked for, of this digest or of this name,

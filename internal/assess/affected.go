@@ -174,7 +174,7 @@ func (a *Assessor) addAffected(ctx context.Context, s repo.Sight, d oci.Digest, 
 	if err != nil || len(seen) == 0 {
 		return err
 	}
-	x, err := a.examine(ctx, a.Advisories.Index(), d)
+	x, err := a.examine(ctx, a.Advisories.Index(), nil, d)
 	if err != nil || x.image == nil {
 		return err
 	}

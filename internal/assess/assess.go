@@ -15,6 +15,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/policy"
 	"github.com/bonded-dev/bonded/internal/repo"
+	"github.com/bonded-dev/bonded/internal/verify"
 	"github.com/bonded-dev/bonded/internal/vuln"
 )
 
@@ -30,7 +31,7 @@ const judge = "judge"
 // artifact has none.
 var ErrNotAnalysed = errors.New("has no inventory")
 
-// Options are what an Assessor works with; all are required.
+// Options are what an Assessor works with; all but Trusted are required.
 type Options struct {
 	Zones      repo.Zones
 	Gates      map[string]*policy.Gate // by the name that zones use
@@ -40,10 +41,15 @@ type Options struct {
 	Advisories *vuln.Live
 	// AdvisoryRows tells what changed between snapshots.
 	AdvisoryRows vuln.Reader
-	Engine       string // build of this program, recorded in decisions
-	Clock        func() time.Time
-	Rand         io.Reader
-	Log          *slog.Logger
+	// Trusted returns what evidence is verified by now. Optional: without, no
+	// evidence counts.
+	Trusted func() *Trusted
+	// Kinds are those of its anchors, by name: a gate that names others is refused.
+	Kinds  map[string]verify.Kind
+	Engine string // build of this program, recorded in decisions
+	Clock  func() time.Time
+	Rand   io.Reader
+	Log    *slog.Logger
 }
 
 // Assessor decides placements. It is safe for concurrent use.
@@ -58,6 +64,9 @@ func New(o Options) (*Assessor, error) {
 		if z := o.Zones[name]; z.Gated() && o.Gates[z.Gate] == nil {
 			return nil, fmt.Errorf("zone %s names gate %s, which does not exist; name one in configuration under gates, or use a shipped one: bonded gate list", name, oci.Quote(z.Gate))
 		}
+	}
+	if err := checkGates(o.Gates, o.Kinds); err != nil {
+		return nil, err
 	}
 	return &Assessor{Options: o}, nil
 }

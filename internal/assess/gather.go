@@ -31,11 +31,12 @@ type examined struct {
 	unchecked []policy.Unchecked
 	snapshot  evidence.Snapshot
 	referrers []oci.Digest
+	evidence  *known
 }
 
 // examine gathers what is known about d under the advisories of index, analysing
-// what was not analysed yet. Errors match repo.ErrNotFound.
-func (a *Assessor) examine(ctx context.Context, index *vuln.Index, d oci.Digest) (*examined, error) {
+// and verifying, by t, what was not yet. Errors match repo.ErrNotFound.
+func (a *Assessor) examine(ctx context.Context, index *vuln.Index, t *Trusted, d oci.Digest) (*examined, error) {
 	x := &examined{}
 	err := a.DB.View(ctx, func(tx Tx) (err error) {
 		if x.stored, err = tx.Stored(ctx, d); err != nil {
@@ -48,6 +49,9 @@ func (a *Assessor) examine(ctx context.Context, index *vuln.Index, d oci.Digest)
 		return nil, fmt.Errorf("examining %s: %w", d, err)
 	}
 	if x.manifest, err = oci.ParseManifest(x.stored.Raw, x.stored.MediaType, d.Algorithm()); err != nil {
+		return nil, fmt.Errorf("examining %s: %w", d, err)
+	}
+	if x.evidence, err = a.evidenceAbout(ctx, t, describeManifest(x.stored), x.referrers); err != nil {
 		return nil, fmt.Errorf("examining %s: %w", d, err)
 	}
 	if x.stored.Kind != oci.KindImage {
@@ -76,6 +80,8 @@ type Verdict struct {
 	// included, is decided under one snapshot, and recorded only while that is
 	// in force.
 	Under int64
+	// Trusted is the digest of what evidence was verified by, for all of it.
+	Trusted string
 	// Children holds the verdicts on the present image children of an index.
 	Children map[oci.Digest]Verdict
 	// Evidence lists all referrers of the digest and its children, at any depth.
@@ -93,6 +99,7 @@ type asked struct {
 	recorded bool
 	depth    int
 	index    *vuln.Index              // set by the first ask
+	trusted  *Trusted                 // likewise
 	known    map[oci.Digest]*relative // below the index that was asked about first
 }
 
@@ -106,13 +113,13 @@ func (a *Assessor) ask(ctx context.Context, q asked) (*Verdict, error) {
 		return nil, fmt.Errorf("%s is in a sandbox: nothing is judged there", q.at.Repository)
 	}
 	if q.index == nil {
-		q.index = a.Advisories.Index()
+		q.index, q.trusted = a.Advisories.Index(), a.trusted()
 	}
-	x, err := a.examine(ctx, q.index, q.at.Digest)
+	x, err := a.examine(ctx, q.index, q.trusted, q.at.Digest)
 	if err != nil {
 		return nil, err
 	}
-	v := &Verdict{Snapshot: x.snapshot.Seq, Under: independent, Children: map[oci.Digest]Verdict{}, Evidence: slices.Clone(x.referrers)}
+	v := &Verdict{Snapshot: x.snapshot.Seq, Under: independent, Trusted: q.trusted.digest(), Children: map[oci.Digest]Verdict{}, Evidence: slices.Clone(x.referrers)}
 	if x.image != nil {
 		v.Under = x.snapshot.Seq
 	}
@@ -142,6 +149,9 @@ func (a *Assessor) input(q asked, x *examined) *policy.Input {
 		Manifest: x.manifest, Image: x.image, InventoryDigest: x.digest, ExtractorSet: a.Analyst.Set(),
 		Findings: x.findings, Unchecked: x.unchecked, Snapshot: x.snapshot, Evidence: x.referrers,
 		BroughtBy: q.at.BroughtBy, Engine: a.Engine,
+	}
+	if x.evidence != nil {
+		in.Verified = x.evidence.verified
 	}
 	if q.clause == policy.Stay {
 		in.AdmittedAt, in.Promised = q.at.AdmittedAt, q.promised
@@ -234,7 +244,7 @@ func (a *Assessor) relative(ctx context.Context, q asked, d oci.Digest) (*relati
 	}
 	at := placed.Placement
 	at.Repository = q.at.Repository
-	verdict, err := a.ask(ctx, asked{from: q.from, at: at, clause: q.clause, recorded: q.recorded, depth: q.depth + 1, index: q.index, known: q.known})
+	verdict, err := a.ask(ctx, asked{from: q.from, at: at, clause: q.clause, recorded: q.recorded, depth: q.depth + 1, index: q.index, trusted: q.trusted, known: q.known})
 	return &relative{present: true, verdict: verdict}, err
 }
 

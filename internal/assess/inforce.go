@@ -98,6 +98,9 @@ func (a *Assessor) stillInForce(ctx context.Context, tx Tx, r oci.Repository, v 
 	if err != nil {
 		return err
 	}
+	if now := a.trusted().digest(); v.Trusted != now {
+		return fmt.Errorf("%s was judged by other anchors than are in force: %w", r, repo.ErrConflict)
+	}
 	if v.Under != independent && v.Under != snapshot {
 		return fmt.Errorf("%s was judged under snapshot %d of the advisories, and %d is in force: %w", r, v.Under, snapshot, repo.ErrConflict)
 	}

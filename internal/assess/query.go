@@ -181,6 +181,9 @@ func (a *Assessor) Why(ctx context.Context, s repo.Sight, ref oci.Reference, zon
 	if p.State == repo.Held && !f.viewer.Visible(p) {
 		return w, nil
 	}
+	if w.Evidence, err = a.evidence(ctx, f); err != nil {
+		return nil, err
+	}
 	if hypothetical != "" {
 		return w, a.suppose(ctx, f, hypothetical, w)
 	}
@@ -308,7 +311,7 @@ func (a *Assessor) look(ctx context.Context, s repo.Sight, ref oci.Reference) (*
 	if err := f.see(); err != nil {
 		return nil, nil, err
 	}
-	x, err := a.examine(ctx, a.Advisories.Index(), f.placed.Manifest.Digest)
+	x, err := a.examine(ctx, a.Advisories.Index(), nil, f.placed.Manifest.Digest)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -343,7 +346,7 @@ func (a *Assessor) lookBelow(ctx context.Context, f *found, x *examined) (*found
 		if err := at.see(); err != nil {
 			return nil, nil, err
 		}
-		y, err := a.examine(ctx, a.Advisories.Index(), c.Digest)
+		y, err := a.examine(ctx, a.Advisories.Index(), nil, c.Digest)
 		return at, y, err
 	}
 	return nil, nil, fmt.Errorf("%s is an index, which %w, and none of its images is here", f.placed.Manifest.Digest, ErrNotAnalysed)

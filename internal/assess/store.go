@@ -119,6 +119,7 @@ type Tx interface {
 	Decisions
 	Notes
 	InForce
+	EvidenceRows
 	vuln.Publisher
 	audit.Outbox
 	job.Enqueuer

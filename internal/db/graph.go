@@ -90,11 +90,15 @@ func (tx *Tx) Parents(ctx context.Context, r oci.Repository, d oci.Digest) ([]re
 
 // ReferrersOf implements repo.Graph.
 func (tx *Tx) ReferrersOf(ctx context.Context, d oci.Digest) ([]oci.Digest, error) {
-	ds, err := tx.digests(ctx, `SELECT c.digest FROM manifest m CROSS JOIN content c
+	ds, err := tx.digests(ctx, `SELECT c.digest AS digest FROM manifest m CROSS JOIN content c
 		WHERE m.subject = ? AND m.subject <> '' AND c.id = m.id
 			AND EXISTS (SELECT 1 FROM placement p CROSS JOIN placement s WHERE p.manifest_id = m.id AND p.state = 'attached'
 				AND s.repository_id = p.repository_id AND s.digest = m.subject AND s.state <> 'removed')
-		ORDER BY c.digest`, d.String())
+		UNION SELECT c.digest AS digest FROM about o CROSS JOIN content c
+		WHERE o.subject = ? AND c.id = o.manifest_id
+			AND EXISTS (SELECT 1 FROM placement p CROSS JOIN placement s WHERE p.manifest_id = o.manifest_id AND p.state = 'attached'
+				AND s.repository_id = p.repository_id AND s.digest = o.subject AND s.state <> 'removed')
+		ORDER BY digest`, d.String(), d.String())
 	if err != nil {
 		return nil, fmt.Errorf("listing referrers of %s: %w", d, err)
 	}

@@ -266,6 +266,11 @@ func (tx *Tx) setTag(ctx context.Context, r oci.Repository, tag string, d oci.Di
 		if rid, pid, err = tx.standing(ctx, r, d); err == nil {
 			err = tx.moveTag(ctx, rid, tag, pid)
 		}
+		if subject, ok := repo.EvidenceTag(tag); ok && err == nil {
+			_, err = tx.exec(ctx, `INSERT INTO about (subject, manifest_id)
+				SELECT CAST(? AS text), p.manifest_id FROM placement p WHERE p.id = ? AND p.kind = 'evidence'
+				ON CONFLICT (subject, manifest_id) DO NOTHING`, subject.String(), pid)
+		}
 	}
 	return before, err
 }

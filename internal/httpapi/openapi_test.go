@@ -189,6 +189,8 @@ func (g *generator) schema(t reflect.Type) object {
 		return object{"type": "array", "items": g.schema(t.Elem())}
 	case reflect.Map:
 		return object{"type": "object", "additionalProperties": g.schema(t.Elem())}
+	case reflect.Interface:
+		return object{} // any value
 	case reflect.Bool:
 		return object{"type": "boolean"}
 	case reflect.Int, reflect.Int64:

@@ -72,10 +72,13 @@ type Judge interface {
 	Decide(ctx context.Context, from, to oci.Repository, d oci.Digest) (*Verdict, error)
 }
 
-// Options are what a Flow works with; all are required.
+// Options are what a Flow works with; all but Anchors are required.
 type Options struct {
-	Zones    repo.Zones
-	Judge    Judge
+	Zones repo.Zones
+	Judge Judge
+	// Anchors names what evidence is verified by now, as decisions name it.
+	// Optional: without, evidence has no part in decisions.
+	Anchors  func() string
 	JudgeJob string // kind of the job that decides "repository@digest"
 	Update   func(ctx context.Context, fn func(Tx) error) error
 	View     func(ctx context.Context, fn func(Tx) error) error
@@ -269,6 +272,8 @@ func (m *move) inForce(ctx context.Context, tx Tx) error {
 		return err
 	case m.verdict.Under >= 0 && m.verdict.Under != snapshot:
 		return fmt.Errorf("%s was judged under snapshot %d of the advisories, and %d is in force: %w", m.digest, m.verdict.Under, snapshot, repo.ErrConflict)
+	case m.flow.Anchors != nil && m.flow.Anchors() != m.verdict.Decision.Inputs.Anchors:
+		return fmt.Errorf("%s was judged by other anchors than are in force: %w", m.digest, repo.ErrConflict)
 	case !gate.IsZero() && gate.String() != m.verdict.Decision.Inputs.Gate:
 		return fmt.Errorf("%s was judged by gate %s, and %s is in force: %w", m.digest, m.verdict.Decision.Inputs.Gate, gate, repo.ErrConflict)
 	}
@@ -394,7 +399,7 @@ func (m *move) attach(ctx context.Context, tx Tx, d oci.Digest) error {
 	m.closure = append(m.closure, d)
 	placed, err := tx.Lookup(ctx, m.to, repo.Selector{Digest: d}, repo.Viewer{})
 	if err == nil && placed.State == repo.Attached {
-		return nil
+		return repo.CarryTags(ctx, tx, m.to, d)
 	}
 	if err != nil && !errors.Is(err, repo.ErrNotFound) {
 		return err
@@ -403,7 +408,10 @@ func (m *move) attach(ctx context.Context, tx Tx, d oci.Digest) error {
 	if err == nil {
 		at.Version = placed.Version
 	}
-	return tx.Place(ctx, &at)
+	if err := tx.Place(ctx, &at); err != nil {
+		return err
+	}
+	return repo.CarryTags(ctx, tx, m.to, d)
 }
 
 // moveTags moves the tags and returns what they pointed at before, "-" for nothing.

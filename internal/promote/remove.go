@@ -49,8 +49,12 @@ func (f *Flow) DeleteManifest(ctx context.Context, acts []authz.Act, v repo.View
 		if err != nil {
 			return err
 		}
-		if err := f.dropTags(ctx, tx, at); err != nil {
+		subjects, err := f.dropTags(ctx, tx, at)
+		if err != nil {
 			return err
+		}
+		if s := placed.Manifest.Subject; at.Kind == oci.KindEvidence && !s.IsZero() {
+			subjects = append(subjects, s)
 		}
 		before := at.State
 		at.State, at.Decision, at.Sentence = repo.Removed, 0, ""
@@ -58,6 +62,9 @@ func (f *Flow) DeleteManifest(ctx context.Context, acts []authz.Act, v repo.View
 			return err
 		}
 		if err := f.rejudgeParents(ctx, tx, act.Principal(), at); err != nil {
+			return err
+		}
+		if err := f.rejudgeSubjects(ctx, tx, act.Principal(), subjects); err != nil {
 			return err
 		}
 		ev, err := f.event(act.Principal(), "placement.removed")
@@ -68,15 +75,36 @@ func (f *Flow) DeleteManifest(ctx context.Context, acts []authz.Act, v repo.View
 	})
 }
 
-// dropTags takes away the tags in force; those that wait go with the placement.
-func (f *Flow) dropTags(ctx context.Context, tx Tx, at repo.Placement) error {
+// dropTags takes away the tags in force, and returns what those of evidence are
+// about; those that wait go with the placement.
+func (f *Flow) dropTags(ctx context.Context, tx Tx, at repo.Placement) (subjects []oci.Digest, err error) {
 	tags, err := tx.TagsOf(ctx, at.Repository, at.Digest)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, t := range tags {
+		if d, ok := repo.EvidenceTag(t); ok && at.Kind == oci.KindEvidence {
+			subjects = append(subjects, d)
+		}
 		if _, err := tx.SetTag(ctx, at.Repository, t, oci.Digest{}); err != nil {
+			return nil, err
+		}
+	}
+	return subjects, nil
+}
+
+// rejudgeSubjects asks, for who took evidence away, for new decisions on what it
+// was about.
+func (f *Flow) rejudgeSubjects(ctx context.Context, tx Tx, by authz.Principal, subjects []oci.Digest) error {
+	for _, d := range subjects {
+		placements, err := tx.Placements(ctx, d)
+		if err != nil {
 			return err
+		}
+		for _, p := range placements {
+			if err := tx.EnqueueFor(ctx, by.Name(), f.JudgeJob, p.Repository.String()+"@"+d.String(), f.Clock()); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

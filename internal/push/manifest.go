@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -115,10 +113,10 @@ type putting struct {
 	answer *answer // nil until Entry was asked
 	// Set by commit:
 	state   repo.State
-	arrived bool     // it did not stand in the repository before
-	joined  bool     // evidence waited for it there
-	beside  bool     // of evidence: its subject stands in the repository
-	waiting []string // tags that are to move to what is admitted
+	arrived bool         // it did not stand in the repository before
+	joined  []oci.Digest // evidence that waited for it there
+	beside  bool         // of evidence: its subject stands in the repository
+	waiting []string     // tags that are to move to what is admitted
 }
 
 func (p *putting) commit(ctx context.Context, tx Tx) error {
@@ -135,6 +133,9 @@ func (p *putting) commit(ctx context.Context, tx Tx) error {
 		return err
 	}
 	if err := p.setTags(ctx, tx); err != nil {
+		return err
+	}
+	if err := p.spreadIt(ctx, tx); err != nil {
 		return err
 	}
 	ev := p.event.With("state", string(p.state))
@@ -329,30 +330,17 @@ func (p *putting) subject() (oci.Digest, bool) {
 		return p.m.Subject.Digest, true
 	}
 	for _, t := range p.tags {
-		if d, ok := evidenceTag(t); ok {
+		if d, ok := repo.EvidenceTag(t); ok {
 			return d, true
 		}
 	}
 	return oci.Digest{}, false
 }
 
-var evidenceTagPattern = regexp.MustCompile(`^(sha256|sha512)-([0-9a-f]+)(\.[a-z]+)?$`)
-
-// evidenceTag reads the digest out of a tag such as "sha256-<hex>.sig" (cosign)
-// or "sha256-<hex>" (the OCI referrers tag schema).
-func evidenceTag(tag string) (oci.Digest, bool) {
-	m := evidenceTagPattern.FindStringSubmatch(tag)
-	if m == nil {
-		return oci.Digest{}, false
-	}
-	d, err := oci.ParseDigest(m[1] + ":" + m[2])
-	return d, err == nil
-}
-
-// place puts the manifest into its repository, evidence also wherever its
-// subject stands, and what already speaks about it beside it.
+// place puts the manifest into its repository, and what already speaks about it
+// beside it.
 func (p *putting) place(ctx context.Context, tx Tx) error {
-	p.state, p.arrived, p.joined = repo.Held, false, false
+	p.state, p.arrived, p.joined = repo.Held, false, nil
 	switch {
 	case p.zone.Sandbox:
 		p.state = repo.Admitted
@@ -362,13 +350,19 @@ func (p *putting) place(ctx context.Context, tx Tx) error {
 	if err := p.placeIn(ctx, tx, p.act.Repository(), p.m.Digest, p.kind, p.state); err != nil {
 		return err
 	}
-	switch {
-	case p.zone.Sandbox || p.kind == oci.KindEvidence && (p.m.Subject == nil || !p.beside):
+	if p.zone.Sandbox || p.kind == oci.KindEvidence {
 		return nil
-	case p.kind == oci.KindEvidence:
-		return p.spread(ctx, tx, p.m.Subject.Digest, p.m.Digest)
 	}
 	return p.join(ctx, tx)
+}
+
+// spreadIt puts evidence wherever its subject stands.
+func (p *putting) spreadIt(ctx context.Context, tx Tx) error {
+	if p.zone.Sandbox || p.kind != oci.KindEvidence || !p.beside {
+		return nil
+	}
+	subject, _ := p.subject()
+	return p.spread(ctx, tx, subject, p.m.Digest)
 }
 
 // join attaches what speaks about the manifest beside it. What came to this
@@ -383,8 +377,11 @@ func (p *putting) join(ctx context.Context, tx Tx) error {
 		switch {
 		case errors.Is(err, repo.ErrNotFound):
 			err = p.placeIn(ctx, tx, p.act.Repository(), d, oci.KindEvidence, repo.Attached)
+			if err == nil {
+				err = repo.CarryTags(ctx, tx, p.act.Repository(), d)
+			}
 		case err == nil && p.arrived:
-			p.joined = true
+			p.joined = append(p.joined, d)
 			err = p.spread(ctx, tx, p.m.Digest, d)
 		}
 		if err != nil {
@@ -394,7 +391,8 @@ func (p *putting) join(ctx context.Context, tx Tx) error {
 	return nil
 }
 
-// spread attaches evidence in every gated repository its subject stands in.
+// spread attaches evidence in every gated repository its subject stands in, with
+// the tags that find it.
 func (p *putting) spread(ctx context.Context, tx Tx, subject, evidence oci.Digest) error {
 	placements, err := tx.Placements(ctx, subject)
 	if err != nil {
@@ -406,6 +404,9 @@ func (p *putting) spread(ctx context.Context, tx Tx, subject, evidence oci.Diges
 			continue // a repository whose zone is no longer configured is out of reach
 		}
 		if err := p.placeIn(ctx, tx, at.Repository, evidence, oci.KindEvidence, repo.Attached); err != nil {
+			return err
+		}
+		if err := repo.CarryTags(ctx, tx, at.Repository, evidence); err != nil {
 			return err
 		}
 	}
@@ -477,7 +478,7 @@ func (p *putting) checkEvidenceTag(ctx context.Context, tx Tx, tag string) error
 	if p.zone.Sandbox {
 		return nil
 	}
-	if _, ok := evidenceTag(tag); ok {
+	if _, ok := repo.EvidenceTag(tag); ok {
 		return nil
 	}
 	placed, err := tx.Lookup(ctx, p.act.Repository(), repo.Selector{Tag: tag}, p.viewer)
@@ -490,36 +491,32 @@ func (p *putting) checkEvidenceTag(ctx context.Context, tx Tx, tag string) error
 	return fmt.Errorf("%w: tag %s names something that is no evidence; evidence cannot take its place", ErrRefused, tag)
 }
 
-// enqueue asks for the decisions this push may change.
+// enqueue asks for the decision about what came, and for evidence to be verified,
+// which has decided again whatever it counts for.
 func (p *putting) enqueue(ctx context.Context, tx Tx) error {
-	now := p.flow.Clock()
-	keys := map[string]bool{}
-	subject, about := p.m.Digest, p.joined
-	switch {
-	case p.zone.Sandbox:
+	if p.zone.Sandbox {
 		return nil
-	case p.kind != oci.KindEvidence:
-		keys[JudgeKey(p.act.Repository(), p.m.Digest)] = true
-	default:
-		subject, about = p.subject()
-		about = about && p.beside
 	}
-	if about {
-		placements, err := tx.Placements(ctx, subject)
-		if err != nil {
-			return err
+	who, now := p.act.Principal().Name(), p.flow.Clock()
+	if p.kind == oci.KindEvidence {
+		subject, ok := p.subject()
+		if !ok || !p.beside {
+			return nil
 		}
-		for _, at := range placements {
-			keys[JudgeKey(at.Repository, subject)] = true
-		}
+		return tx.EnqueueFor(ctx, who, JobEvidence, EvidenceKey(subject, p.m.Digest), now)
 	}
-	for _, k := range slices.Sorted(maps.Keys(keys)) {
-		if err := tx.EnqueueFor(ctx, p.act.Principal().Name(), JobJudge, k, now); err != nil {
+	for _, d := range p.joined {
+		if err := tx.EnqueueFor(ctx, who, JobEvidence, EvidenceKey(p.m.Digest, d), now); err != nil {
 			return err
 		}
 	}
-	return nil
+	return tx.EnqueueFor(ctx, who, JobJudge, JudgeKey(p.act.Repository(), p.m.Digest), now)
 }
 
 // JudgeKey is the key of the job that decides d in r.
 func JudgeKey(r oci.Repository, d oci.Digest) string { return r.String() + "@" + d.String() }
+
+// EvidenceKey is the key of the job that verifies what evidence says of subject.
+func EvidenceKey(subject, evidence oci.Digest) string {
+	return subject.String() + " " + evidence.String()
+}

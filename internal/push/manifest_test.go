@@ -101,7 +101,7 @@ func TestWherePushed(t *testing.T) {
 			t.Errorf("evidence in %s: %+v", r, p)
 		}
 	}
-	if got, want := w.jobs(), []string{key, push.JudgeKey(other, desc.Digest)}; !slices.Equal(got, want) {
+	if got, want := w.jobs(), []string{push.EvidenceKey(desc.Digest, note.Digest)}; !slices.Equal(got, want) {
 		t.Errorf("evidence asks for %v, want %v", got, want)
 	}
 
@@ -121,6 +121,48 @@ func TestWherePushed(t *testing.T) {
 	if got := w.jobs(); len(got) != 0 {
 		t.Errorf("a sandbox asks for %v", got)
 	}
+}
+
+// TestOldForm: evidence under cosign's tags is spread with its subject, tags
+// included, and a tag elsewhere moves only to what holds all that it found.
+func TestOldForm(t *testing.T) {
+	w := newWorld(t, push.Limits{})
+	desc := w.pushed(ann, app, w.image(ann, app, "one"), "1")
+	w.pushed(ann, other, w.image(ann, other, "one"))
+	w.jobs()
+	tag := "sha256-" + desc.Digest.Hex() + ".sig"
+	tagged := func(r oci.Repository) (d oci.Digest) {
+		w.view(func(tx *db.Tx) error {
+			placed, err := tx.Lookup(t.Context(), r, repo.Selector{Tag: tag}, repo.Viewer{Quarantine: true})
+			if err == nil {
+				d = placed.Manifest.Digest
+			}
+			return nil
+		})
+		return d
+	}
+	one := w.pushed(bob, app, w.old(bob, app, "a"), tag)
+	if got, want := w.jobs(), []string{push.EvidenceKey(desc.Digest, one.Digest)}; !slices.Equal(got, want) {
+		t.Errorf("evidence under a tag asks for %v, want %v", got, want)
+	}
+	if w.at(other, one.Digest).State != repo.Attached || tagged(other) != one.Digest {
+		t.Errorf("elsewhere it is %v, tagged %v", w.at(other, one.Digest).State, tagged(other))
+	}
+	both := w.pushed(bob, other, w.old(bob, other, "a", "b"), tag)
+	if tagged(app) != both.Digest || tagged(other) != both.Digest {
+		t.Error("a tag does not follow to what holds more")
+	}
+	less := w.pushed(bob, app, w.old(bob, app, "c"), tag)
+	if tagged(app) != less.Digest || tagged(other) != both.Digest {
+		t.Error("who writes over a tag in one repository takes away what another has")
+	}
+	w.view(func(tx *db.Tx) error {
+		refs, err := tx.ReferrersOf(t.Context(), desc.Digest)
+		if len(refs) != 3 {
+			t.Errorf("of three that were tagged %v count", refs)
+		}
+		return err
+	})
 }
 
 // TestPushedAgain: what becomes of a placement when the same bytes come again,

@@ -42,6 +42,10 @@ var (
 // "repository@digest".
 const JobJudge = "judge"
 
+// JobEvidence is the kind of job that verifies evidence; its key is "subject
+// evidence", two digests.
+const JobEvidence = "evidence"
+
 // Limits bound what a push may be. Zero fields take the defaults.
 type Limits struct {
 	Blob      int64         // bytes of one blob; default 64 GiB

@@ -215,6 +215,25 @@ func (w *world) note(p authz.Principal, r oci.Repository, subject oci.Descriptor
 	}
 }
 
+// old is evidence of cosign's older form, with a layer for each signature.
+func (w *world) old(p authz.Principal, r oci.Repository, signatures ...string) map[string]any {
+	w.Helper()
+	var layers []oci.Descriptor
+	for _, s := range signatures {
+		layers = append(layers, w.upload(p, r, "application/vnd.dev.cosign.simplesigning.v1+json", s))
+	}
+	config := `{"architecture":"","config":{},"created":"0001-01-01T00:00:00Z","os":"","rootfs":{"type":"layers","diff_ids":[]}}`
+	return map[string]any{"config": w.upload(p, r, oci.MediaTypeConfig, config), "layers": layers}
+}
+
+// view reads what is stored.
+func (w *world) view(fn func(*db.Tx) error) {
+	w.Helper()
+	if err := w.db.View(w.Context(), func(tx *db.Tx) error { return fn(tx) }); err != nil {
+		w.Fatal(err)
+	}
+}
+
 // pushed is put of what has to be taken.
 func (w *world) pushed(p authz.Principal, r oci.Repository, doc map[string]any, tags ...string) oci.Descriptor {
 	w.Helper()
@@ -253,7 +272,7 @@ func (w *world) at(r oci.Repository, d oci.Digest) *repo.Placement {
 // jobs claims all that is queued, and returns the keys, sorted.
 func (w *world) jobs() []string {
 	w.Helper()
-	jobs, err := w.db.Claim(w.Context(), []string{push.JobJudge}, 100, time.Minute)
+	jobs, err := w.db.Claim(w.Context(), []string{push.JobJudge, push.JobEvidence}, 100, time.Minute)
 	if err != nil {
 		w.Fatal(err)
 	}

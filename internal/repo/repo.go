@@ -238,9 +238,10 @@ type Graph interface {
 	Placements(ctx context.Context, d oci.Digest) ([]Placement, error)
 	// Parents returns the placements in r of indexes that name child d.
 	Parents(ctx context.Context, r oci.Repository, d oci.Digest) ([]Placement, error)
-	// ReferrersOf returns the digests of all manifests whose subject is d and
-	// that are attached in some repository where d stands, in byte order. What
-	// somebody says about a digest that is not there does not count.
+	// ReferrersOf returns the digests of all manifests whose subject is d, or
+	// that had an EvidenceTag of d, and that are attached in some repository where
+	// d stands, in byte order. What somebody says about a digest that is not there
+	// does not count.
 	ReferrersOf(ctx context.Context, d oci.Digest) ([]oci.Digest, error)
 	// Pending returns the tags that wait for d in r.
 	Pending(ctx context.Context, r oci.Repository, d oci.Digest) ([]string, error)

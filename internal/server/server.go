@@ -77,6 +77,7 @@ type Server struct {
 	advisories *vuln.Live
 	analyst    *assess.Analyst
 	assess     *assess.Assessor
+	anchors    *anchors
 	push       *push.Flow
 	promote    *promote.Flow
 	feeds      *assess.Feeds
@@ -156,9 +157,12 @@ func (s *Server) wireFlows(ctx context.Context) (err error) {
 	if s.analyst, err = s.newAnalyst(database); err != nil {
 		return err
 	}
+	if s.anchors, err = newAnchors(s.config, s.ownRoot, s.clock, s.log); err != nil {
+		return err
+	}
 	s.assess, err = assess.New(assess.Options{
 		Zones: s.zones, Gates: s.gates.compiled, DB: database, Blobs: s.content.blobs, Analyst: s.analyst,
-		Advisories: s.advisories, AdvisoryRows: s.db, Engine: "bonded " + s.version, Clock: s.clock, Rand: s.rand, Log: s.log,
+		Advisories: s.advisories, AdvisoryRows: s.db, Trusted: s.anchors.trusted, Kinds: s.anchors.kinds(), Engine: "bonded " + s.version, Clock: s.clock, Rand: s.rand, Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -169,7 +173,7 @@ func (s *Server) wireFlows(ctx context.Context) (err error) {
 	})
 	s.promote = promote.New(promote.Options{
 		Zones: s.zones, Judge: judge{s.assess}, JudgeJob: assess.JobJudge, Update: txs[promote.Tx](s.db.Update), View: txs[promote.Tx](s.db.View),
-		Clock: s.clock, Rand: s.rand,
+		Anchors: s.anchors.digest, Clock: s.clock, Rand: s.rand,
 	})
 	if s.feeds, err = s.newFeeds(database); err != nil {
 		return err
@@ -203,7 +207,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	} else if err != nil {
 		return errors.Join(err, s.stop())
 	}
-	if err := s.assess.PutGates(ctx); err != nil {
+	if err := errors.Join(s.assess.PutGates(ctx), s.assess.Retrust(ctx)); err != nil {
 		return errors.Join(err, s.stop())
 	}
 	if s.trust != nil {
@@ -215,6 +219,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		s.pulls.Start()
 	}
 	s.jobs.Start()
+	s.anchors.start(s.assess.Retrust)
 	failed := make(chan error, len(s.serving))
 	for _, h := range s.serving {
 		go func() {
@@ -244,6 +249,7 @@ func (s *Server) stop() error {
 			errs = append(errs, h.Close())
 		}
 	}
+	s.anchors.stop()
 	errs = append(errs, s.jobs.Stop(ctx))
 	s.analyst.Stop()
 	if s.trust != nil {

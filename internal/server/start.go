@@ -112,6 +112,7 @@ func (s *Server) notes() map[string]string {
 func (s *Server) Health(ctx context.Context) (*api.Health, error) {
 	h := &api.Health{Version: s.version, Checks: map[string]string{}, Notes: s.notes()}
 	checks := s.checks(ctx)
+	checks["anchors"] = s.anchors.problem()
 	if s.trust != nil { // it is no reason to send requests elsewhere
 		checks["trust"] = s.trust.keeper.check()
 		checks["audit log"] = s.auditProblem()

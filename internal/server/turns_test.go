@@ -16,8 +16,7 @@ import (
 
 // TestOthersAreNotStarved: one principal pushes tags and attaches evidence without
 // end, and advisories have everything judged again. Another's push is judged after
-// a handful of jobs, and so is what it attaches to an image that the first has
-// asked about already.
+// a handful of jobs, and what it attaches is verified as soon.
 func TestOthersAreNotStarved(t *testing.T) {
 	eachWorld(t, func(w *world) {
 		const images, each = 12, 3
@@ -38,14 +37,17 @@ func TestOthersAreNotStarved(t *testing.T) {
 		w.stop()
 		w.opened = func(s *Server) {
 			// One worker, which does nothing before all is queued.
-			s.jobs = job.NewPool(job.Options{Queue: s.db, Clock: s.clock, Workers: 1, Handlers: map[string]job.Handler{
-				assess.JobJudge: func(ctx context.Context, j job.Job) error {
+			noted := func(handle job.Handler) job.Handler {
+				return func(ctx context.Context, j job.Job) error {
 					<-begin
 					mu.Lock()
 					order = append(order, j.Key)
 					mu.Unlock()
-					return s.assess.Handle(ctx, j)
-				},
+					return handle(ctx, j)
+				}
+			}
+			s.jobs = job.NewPool(job.Options{Queue: s.db, Clock: s.clock, Workers: 1, Handlers: map[string]job.Handler{
+				assess.JobJudge: noted(s.assess.Handle), assess.JobEvidence: noted(s.assess.HandleEvidence),
 			}})
 		}
 		w.start()
@@ -60,10 +62,10 @@ func TestOthersAreNotStarved(t *testing.T) {
 			t.Error(err)
 		}
 		second := w.pushImage(ann, "dev/other", "2", layerOf(w.T, map[string][]byte{"a": []byte("ann's too")}))
-		w.about(ann, "dev/other", first, "signed")
+		signed := w.about(ann, "dev/other", first, "signed")
 		close(begin)
 		w.settled("dev/other", second.Digest, repo.Admitted)
-		w.idleOf(assess.JobJudge)
+		w.idleOf(assess.JobJudge, assess.JobEvidence)
 		mu.Lock()
 		defer mu.Unlock()
 		if len(order) < images {
@@ -71,8 +73,8 @@ func TestOthersAreNotStarved(t *testing.T) {
 		}
 		// What runs already, and then one turn of mallory's and of the server's for
 		// each of ann's two.
-		for i, d := range []oci.Digest{second.Digest, first.Digest} {
-			if at, most := slices.Index(order, "dev/other@"+d.String()), 3*(i+1); at < 0 || at > most {
+		for i, key := range []string{"dev/other@" + second.Digest.String(), assess.EvidenceKey(first.Digest, signed.Digest)} {
+			if at, most := slices.Index(order, key), 3*(i+1); at < 0 || at > most {
 				t.Errorf("what ann waits for was job %d of %d, want %d at most", at, len(order), most)
 			}
 		}

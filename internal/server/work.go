@@ -116,6 +116,7 @@ func (s *Server) wireWork() error {
 		Queue: s.db,
 		Handlers: map[string]job.Handler{
 			assess.JobJudge:      s.assess.Handle,
+			assess.JobEvidence:   s.assess.HandleEvidence,
 			assess.JobAdvisories: s.assess.HandleAdvisories,
 			assess.JobGate:       s.assess.HandleGate,
 			assess.JobFeed:       func(ctx context.Context, j job.Job) error { return s.feeds.Refresh(ctx, j.Key) },

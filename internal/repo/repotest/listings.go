@@ -162,6 +162,23 @@ func testGraph(f *fixture) {
 	f.put(staging, sbom, repo.Attached, "bob")
 	f.put(dev, signature, repo.Removed, "bob")
 	f.put(foreignRepo, evidence("strange", one.Digest), repo.Attached, "bob") // where the subject is not
+	old, overwritten, elsewhere := evidence("old form", oci.Digest{}), evidence("written over", oci.Digest{}), evidence("tagged where the subject is not", oci.Digest{})
+	f.put(dev, old, repo.Attached, "bob")
+	f.put(dev, overwritten, repo.Attached, "bob")
+	f.put(foreignRepo, elsewhere, repo.Attached, "bob")
+	f.update(func(ctx context.Context, tx Tx) error {
+		tag := "sha256-" + one.Digest.Hex() + ".sig"
+		for _, at := range []struct {
+			r oci.Repository
+			d oci.Digest
+		}{{dev, overwritten.Digest}, {dev, old.Digest}, {foreignRepo, elsewhere.Digest}} {
+			if _, err := tx.SetTag(ctx, at.r, tag, at.d); err != nil {
+				return err
+			}
+		}
+		_, err := tx.SetTag(ctx, dev, "sha256-"+two.Digest.Hex()+".sig", both.Digest) // no evidence
+		return err
+	})
 	f.update(func(ctx context.Context, tx Tx) error {
 		for _, tag := range []string{"b", "a"} {
 			if _, err := tx.SetTag(ctx, staging, tag, one.Digest); err != nil {
@@ -191,7 +208,9 @@ func testGraph(f *fixture) {
 		f.check("parents of a parent", where(tx.Parents(ctx, dev, both.Digest)), "")
 		refs, err := tx.ReferrersOf(ctx, one.Digest)
 		f.wantErr("referrers", err, nil)
-		f.check("referrers", refs, []oci.Digest{sbom.Digest})
+		want := []oci.Digest{sbom.Digest, old.Digest, overwritten.Digest}
+		slices.SortFunc(want, func(a, b oci.Digest) int { return strings.Compare(a.String(), b.String()) })
+		f.check("referrers", refs, want)
 		tags, err := tx.TagsOf(ctx, staging, one.Digest)
 		f.wantErr("tags", err, nil)
 		f.check("tags", tags, []string{"a", "b"})

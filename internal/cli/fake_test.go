@@ -164,6 +164,9 @@ func whys() map[string]api.Why {
 	held := api.Artifact{Repository: "production/new", Digest: goodDigest, Kind: "image", State: "held"}
 	doubt := denied("production")
 	doubt.Outcome, doubt.Reasons = api.CannotTell, doubt.Reasons[2:]
+	twice := *doubt
+	twice.Reasons = []api.Reason{{Rule: "fully-analysed", Outcome: api.CannotTell, Says: "cannot tell whether every layer was analysed: layer 1 of 2: analysed in part, and 1 more",
+		Facts: []api.Fact{{ID: layerDigest, Where: "layer 1 of 2", Text: "analysed in part"}, {ID: goodDigest, Where: "layer 2 of 2", Text: "not analysed"}}}}
 	staying := denied("production")
 	staying.Clause, staying.StayUntil, staying.Reasons = "stay", now.Add(72*time.Hour), staying.Reasons[1:2]
 	staying.Reasons[0].Act, staying.Reasons[0].Until = "deadline", now.Add(72*time.Hour)
@@ -178,6 +181,7 @@ func whys() map[string]api.Why {
 		goodDigest:           {Artifact: good, Decision: allowed("dev/payments/api")},
 		"production/new:1":   {Artifact: held, Held: true},
 		"production/doubt:1": {Artifact: held, Held: true, Decision: doubt},
+		"production/twice:1": {Artifact: held, Held: true, Decision: &twice},
 		"production/stays:1": {Artifact: artifact, Decision: staying},
 		"dev/sig:1":          {Artifact: api.Artifact{Repository: "dev/sig", Digest: goodDigest, Kind: "evidence", State: "attached"}},
 	}

@@ -192,13 +192,24 @@ func (pg *page) reasons(d *api.Decision) {
 			pg.wrap(first, indent, r.Says)
 			continue
 		}
-		text := r.Says
+		text, listed := r.Says, pg.lists(r)
+		if lead := policy.Lead(r); listed && lead != "" {
+			text = lead
+		}
 		if !r.Until.IsZero() {
 			text += "; acted on " + pg.ago(r.Until) + ", at " + moment(r.Until)
 		}
 		pg.wrap(first, indent, text)
-		pg.facts(r)
+		if listed {
+			pg.facts(r)
+		}
 	}
+}
+
+// lists reports whether the facts of a rule stand below it: a single one may be
+// said already.
+func (pg *page) lists(r *api.Reason) bool {
+	return len(r.Facts) != 1 || !strings.Contains(r.Says, policy.Brief(r.Facts[0])) || r.Facts[0].Where != ""
 }
 
 // factIndent is where facts stand, under the sentence of their rule.
@@ -206,9 +217,6 @@ const factIndent = 6
 
 // facts writes what a rule points at, worst first.
 func (pg *page) facts(r *api.Reason) {
-	if len(r.Facts) == 1 && strings.Contains(r.Says, policy.Brief(r.Facts[0])) && r.Facts[0].Where == "" {
-		return // the sentence has said it
-	}
 	var rows [][]string
 	for i, f := range r.Facts {
 		if i == factsShown {

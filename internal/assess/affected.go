@@ -119,12 +119,12 @@ func (a *Assessor) aboutAdvisory(id string, out *api.Affected) (*question, error
 		return nil, fmt.Errorf("no advisory in force has the id or alias %s: %w; see which feeds are loaded: bonded feed list", oci.Quote(id), repo.ErrNotFound)
 	}
 	q := &question{}
-	names := map[string]bool{id: true}
+	names, best := map[string]bool{id: true}, 0
 	for _, adv := range advisories {
 		names[adv.ID] = true
 		out.IDs = append(out.IDs, adv.ID)
-		if out.Summary == "" {
-			out.Summary = adv.Summary
+		if r := telling(adv.ID, id); adv.Summary != "" && (out.Summary == "" || r < best) {
+			out.Summary, best = adv.Summary, r
 		}
 		if out.Known.IsZero() || adv.Known.Before(out.Known) {
 			out.Known = adv.Known
@@ -148,6 +148,22 @@ func (a *Assessor) aboutAdvisory(id string, out *api.Affected) (*question, error
 		return rows
 	}
 	return q, nil
+}
+
+// told are the beginnings of ids whose records tell about one vulnerability, those
+// that tell most first. Those of distributions tell about an update.
+var told = []string{"CVE-", "GHSA-", "GO-", "PYSEC-", "RUSTSEC-"}
+
+// telling orders advisories by how much their summary tells who asked for an id:
+// its own first.
+func telling(advisory, asked string) int {
+	if advisory == asked {
+		return -1
+	}
+	if i := slices.IndexFunc(told, func(prefix string) bool { return strings.HasPrefix(advisory, prefix) }); i >= 0 {
+		return i
+	}
+	return len(told)
 }
 
 // addAffected adds the rows of one image, for each placement the caller can see.

@@ -91,7 +91,7 @@ func candidates(ctx context.Context, tx Tx, s repo.Sight, ref oci.Reference, zon
 			err = fmt.Errorf("manifest %s: %w", oci.Reference{Repository: ref.Repository, Tag: sel.Tag, Digest: sel.Digest}, repo.ErrNotFound)
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("looking up %s: %w", ref, err)
+			return nil, nil, err
 		}
 		d = placed.Manifest.Digest
 	}

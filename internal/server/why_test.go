@@ -24,3 +24,13 @@ func TestElsewhere(t *testing.T) {
 		t.Errorf("elsewhere: %+v", why.Elsewhere)
 	}
 }
+
+// TestWhyNotFoundSaysItOnce: an answer that there is nothing names it once.
+func TestWhyNotFoundSaysItOnce(t *testing.T) {
+	w := newWorld(t)
+	res, body := w.request(w.admin, http.MethodGet, "/api/v1/why?ref=dev/nothing:1", nil)
+	w.want(http.StatusNotFound, res, body)
+	if got, want := decode[api.Error](w, body).Message, "manifest dev/nothing:1: not found"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

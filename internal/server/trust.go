@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/audit"
@@ -30,6 +31,7 @@ type trusted struct {
 	dir      string
 	instance *trust.Instance
 	tuf      *tuf.Repository
+	stale    atomic.Bool // what tuf publishes is not what the instance is
 	logs     []*openLog
 	issuer   *oidc.Issuer
 	ca       *ca.Authority
@@ -146,23 +148,20 @@ func (s *Server) publish(ctx context.Context) error {
 		return err
 	}
 	same, err := s.trust.tuf.Published(ctx, files)
-	if same || err != nil && !errors.Is(err, tuf.ErrNone) && !errors.Is(err, tuf.ErrUnusable) {
+	if err != nil && !errors.Is(err, tuf.ErrNone) && !errors.Is(err, tuf.ErrUnusable) {
 		return err
 	}
 	path, open := s.trust.instance.OfflinePath()
-	if path == "" || !open {
-		s.log.WarnContext(ctx, "the TUF repository does not say what this server is now", "why", stale)
+	if s.trust.stale.Store(!same); same || path == "" || !open {
 		return nil
 	}
 	off, err := trust.OpenOffline(ctx, path, nil)
-	if err != nil {
-		return err
+	if err == nil {
+		err = s.trust.tuf.Publish(ctx, tuf.Update{Files: files, Offline: off})
 	}
-	return s.trust.tuf.Publish(ctx, tuf.Update{Files: files, Offline: off})
+	s.trust.stale.Store(err != nil)
+	return err
 }
-
-// stale says what to do about documents that are not published.
-const stale = "its URL changed, or its files are not whole; publish again: bonded trust rotate --offline-keys FILE"
 
 // event makes an event of the server's own.
 func (s *Server) event(p authz.Principal, kind string) (audit.Event, error) {

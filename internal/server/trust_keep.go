@@ -80,7 +80,11 @@ func (k *keeper) run() {
 func (k *keeper) refresh(ctx context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.failed = errors.Join(k.reload(ctx), k.sign(ctx))
+	k.failed = k.reload(ctx)
+	if k.trust.stale.Load() {
+		k.failed = errors.Join(k.failed, k.publish(ctx))
+	}
+	k.failed = errors.Join(k.failed, k.sign(ctx))
 	return k.failed
 }
 
@@ -157,6 +161,9 @@ func (s *Server) trustNotes(notes map[string]string) {
 	}
 	if why := t.instance.Places().Warning; why != "" && !s.dev {
 		notes["offline keys"] = why
+	}
+	if t.stale.Load() {
+		notes["published keys"] = "clients are told of another URL, or get files that are not whole: bonded trust rotate --offline-keys FILE"
 	}
 	if t.protection() == "" && !s.dev {
 		notes["fork protection"] = "none: name a folder on another disk as trust.head_store, or witnesses"

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	ct "github.com/google/certificate-transparency-go"
@@ -46,7 +47,8 @@ type Options struct {
 	Adder Adder
 	// Source is where the same log is read.
 	Source tlog.Source
-	// Key signs the promises: the one that signs the log's checkpoints.
+	// Key signs the promises: the one that signs the log's checkpoints. Log.Rekey
+	// replaces it.
 	Key crypto.Signer
 	// Authorities returns all certificates that ever signed what is logged, and
 	// what is above them.
@@ -56,21 +58,37 @@ type Options struct {
 
 // Log takes precertificates. It is safe for concurrent use.
 type Log struct {
-	o  Options
-	id [sha256.Size]byte // RFC 6962, 3.2: the hash of the key
+	o   Options
+	now atomic.Pointer[promiser]
+}
+
+// promiser is a key that promises.
+type promiser struct {
+	key crypto.Signer
+	id  [sha256.Size]byte // RFC 6962, 3.2: the hash of the key
 }
 
 // New returns a log. Errors match ErrKey.
 func New(o Options) (*Log, error) {
-	pub, ok := o.Key.Public().(*ecdsa.PublicKey)
+	l := &Log{o: o}
+	if err := l.Rekey(o.Key); err != nil {
+		return nil, fmt.Errorf("opening the CT log: %w", err)
+	}
+	return l, nil
+}
+
+// Rekey lets another key promise from now on. Errors match ErrKey.
+func (l *Log) Rekey(key crypto.Signer) error {
+	pub, ok := key.Public().(*ecdsa.PublicKey)
 	if !ok {
-		return nil, fmt.Errorf("opening the CT log: %w, and this is %T", ErrKey, o.Key.Public())
+		return fmt.Errorf("%w, and this is %T", ErrKey, key.Public())
 	}
 	spki, err := x509.MarshalPKIXPublicKey(pub)
 	if err != nil {
-		return nil, fmt.Errorf("opening the CT log: %w: %v", ErrKey, err)
+		return fmt.Errorf("%w: %v", ErrKey, err)
 	}
-	return &Log{o, sha256.Sum256(spki)}, nil
+	l.now.Store(&promiser{key, sha256.Sum256(spki)})
+	return nil
 }
 
 // AddPreChain logs a precertificate with its chain, in DER, and returns once
@@ -162,14 +180,14 @@ func entry(e *ct.TimestampedEntry, chain [][]byte) (tlog.Entry, error) {
 
 // promise signs that an entry is in the log.
 func (l *Log) promise(leaf *ct.MerkleTreeLeaf) ([]byte, error) {
-	e := leaf.TimestampedEntry
-	sct := ct.SignedCertificateTimestamp{SCTVersion: ct.V1, LogID: ct.LogID{KeyID: l.id}, Timestamp: e.Timestamp, Extensions: e.Extensions}
+	e, by := leaf.TimestampedEntry, l.now.Load()
+	sct := ct.SignedCertificateTimestamp{SCTVersion: ct.V1, LogID: ct.LogID{KeyID: by.id}, Timestamp: e.Timestamp, Extensions: e.Extensions}
 	b, err := ct.SerializeSCTSignatureInput(sct, ct.LogEntry{Leaf: *leaf})
 	if err != nil {
 		return nil, fmt.Errorf("encoding a certificate timestamp: %v", err)
 	}
 	sum := sha256.Sum256(b)
-	sig, err := l.o.Key.Sign(rand.Reader, sum[:], crypto.SHA256)
+	sig, err := by.key.Sign(rand.Reader, sum[:], crypto.SHA256)
 	if err != nil {
 		return nil, fmt.Errorf("signing a certificate timestamp: %v", err)
 	}

@@ -203,3 +203,25 @@ func TestHandler(t *testing.T) {
 		}
 	}
 }
+
+// TestRekey: promises are of the key in use, and those of before stay good.
+func TestRekey(t *testing.T) {
+	w := newWorld(t)
+	next := newKey(t)
+	if err := w.Rekey(tlogtest.Key("ed25519")); !errors.Is(err, ct.ErrKey) {
+		t.Errorf("an Ed25519 key is taken: %v", err)
+	}
+	for _, want := range []*ecdsa.PublicKey{w.verifier, &next.PublicKey} {
+		spki := must[[]byte](t)(x509.MarshalPKIXPublicKey(want))
+		var sct ctgo.SignedCertificateTimestamp
+		if _, err := cttls.Unmarshal(must[[]byte](t)(w.AddPreChain(t.Context(), w.leaf(poison))), &sct); err != nil {
+			t.Fatal(err)
+		}
+		if sct.LogID.KeyID != sha256.Sum256(spki) {
+			t.Errorf("the promise is of %x", sct.LogID.KeyID)
+		}
+		if err := w.Rekey(next); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

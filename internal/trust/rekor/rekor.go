@@ -10,10 +10,12 @@ package rekor
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/cyberphone/json-canonicalization/go/src/webpki.org/jsoncanonicalizer"
@@ -22,6 +24,7 @@ import (
 	tiles "github.com/sigstore/rekor-tiles/v2/pkg/generated/protobuf"
 	"github.com/sigstore/rekor-tiles/v2/pkg/types/hashedrekord"
 	"github.com/sigstore/sigstore/pkg/signature"
+	"golang.org/x/mod/sumdb/note"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/bonded-dev/bonded/internal/trust/tlog"
@@ -72,15 +75,50 @@ type Options struct {
 	Adder Adder
 	// Source is where the same log is read.
 	Source tlog.Source
-	// ID is that of the log's key: trust.CheckpointKeyID.
-	ID [sha256.Size]byte
+	// ID is that of the log's key: trust.CheckpointKeyID. Older are those of keys
+	// before, which another process may still sign with, the newest last. Optional.
+	ID    [sha256.Size]byte
+	Older [][sha256.Size]byte
 }
 
 // Log takes signatures. It is safe for concurrent use.
-type Log struct{ o Options }
+type Log struct {
+	o   Options
+	ids atomic.Pointer[[][sha256.Size]byte] // of all keys, the one in use last
+}
 
 // New returns a log.
-func New(o Options) *Log { return &Log{o} }
+func New(o Options) *Log {
+	l := &Log{o: o}
+	ids := append(slices.Clone(o.Older), o.ID)
+	l.ids.Store(&ids)
+	return l
+}
+
+// Rekey makes the ID of another key known: the log's checkpoints may be signed by
+// it from now on. It is not called by two at a time.
+func (l *Log) Rekey(id [sha256.Size]byte) {
+	ids := append(slices.Clone(*l.ids.Load()), id)
+	l.ids.Store(&ids)
+}
+
+// id returns the ID of the key that has signed a checkpoint, the newest of those
+// that have: clients look the key up by it. A signature names its key by the
+// first four bytes (C2SP signed-note).
+func (l *Log) id(signed []byte) []byte {
+	ids := *l.ids.Load()
+	var unverified *note.UnverifiedNoteError
+	if _, err := note.Open(signed, note.VerifierList()); errors.As(err, &unverified) {
+		for _, id := range slices.Backward(ids) {
+			for _, sig := range unverified.Note.UnverifiedSigs {
+				if sig.Hash == binary.BigEndian.Uint32(id[:4]) {
+					return id[:]
+				}
+			}
+		}
+	}
+	return ids[len(ids)-1][:]
+}
 
 // Add logs a *HashedRekordRequestV002 and returns once it is published. It is
 // what sigstore-go signs with, without HTTP (sign.RekorV2Client). Errors that are
@@ -168,7 +206,7 @@ func (l *Log) logged(body []byte, a tlog.Added) *rekorpb.TransparencyLogEntry {
 		proof.Hashes = append(proof.Hashes, h[:])
 	}
 	return &rekorpb.TransparencyLogEntry{
-		LogIndex: a.Index, LogId: &common.LogId{KeyId: l.o.ID[:]}, KindVersion: &rekorpb.KindVersion{Kind: kind, Version: version},
+		LogIndex: a.Index, LogId: &common.LogId{KeyId: l.id(a.Signed)}, KindVersion: &rekorpb.KindVersion{Kind: kind, Version: version},
 		InclusionProof: proof, CanonicalizedBody: body,
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/sigstore/rekor-tiles/v2/pkg/types/hashedrekord"
 	"github.com/sigstore/rekor-tiles/v2/pkg/verify"
 	"github.com/sigstore/sigstore-go/pkg/sign"
+	"golang.org/x/mod/sumdb/note"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/bonded-dev/bonded/internal/blob/mem"
@@ -232,4 +233,38 @@ func TestReading(t *testing.T) {
 			t.Errorf("GET %s: %d, want %d: %s", path, rec.Code, want, rec.Body)
 		}
 	}
+}
+
+// TestRekey: an entry names the key that has signed its checkpoint, also while
+// two of them do.
+func TestRekey(t *testing.T) {
+	o := tlogtest.Options(t, &tlogtest.Memory{}, mem.New(mem.Options{}))
+	o.Index, o.Dedupe = true, true
+	tiles := tlogtest.Begin(t, o)
+	idOf := func(name string) (id [32]byte) {
+		pub := tlogtest.Key(name).Public().(ed25519.PublicKey)
+		return sha256.Sum256(append([]byte(tlogtest.Origin+"\n\x01"), pub...))
+	}
+	was, is := idOf(tlogtest.Origin), idOf("second")
+	l := rekor.New(rekor.Options{Adder: tiles, Source: tiles, ID: was})
+	key := must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	names := func(text string, want [32]byte) {
+		t.Helper()
+		e, err := l.Add(t.Context(), request(t, key, common.PublicKeyDetails_PKIX_ECDSA_P256_SHA_256, text))
+		if err != nil || !bytes.Equal(e.LogId.KeyId, want[:]) {
+			t.Errorf("%s: %x, %v; want %x", text, e.GetLogId().GetKeyId(), err, want)
+		}
+	}
+	names("before", was)
+	l.Rekey(is)
+	names("announced", was)
+	signer := must[note.Signer](t)(tlog.NewEd25519Signer(tlogtest.Origin, tlogtest.Key("second")))
+	verifier := must[note.Verifier](t)(tlog.Ed25519Verifier(tlogtest.Origin, tlogtest.Key("second").Public().(ed25519.PublicKey)))
+	if err := tiles.Rekey(t.Context(), signer, verifier, nil); err != nil {
+		t.Fatal(err)
+	}
+	names("after", is)
+	// one that starts later knows both
+	l = rekor.New(rekor.Options{Adder: tiles, Source: tiles, ID: [32]byte{9}, Older: [][32]byte{was, is}})
+	names("after a start", is)
 }

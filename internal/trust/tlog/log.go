@@ -23,7 +23,7 @@ type Options struct {
 	Store  Store
 	Blobs  blob.Store
 	// Signer signs the checkpoints and Verifier checks that it did; both have the
-	// Origin as name.
+	// Origin as name. Log.Rekey replaces them.
 	Signer   note.Signer
 	Verifier note.Verifier
 	// Index lets leaves be found by their hash. Dedupe, which needs it, makes Add

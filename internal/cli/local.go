@@ -233,7 +233,8 @@ func (p *program) fsck() *cobra.Command {
 		Short: "Recompute what must be true of the data, and name what is not",
 		Long: `Recompute what must be true of a server's data: every blob is there and whole,
 every manifest names what is there, nothing can be pulled without a decision,
-the audit chain is dense. Nothing is changed.
+the audit log is dense. Nothing is changed: data of an older version, which a
+server would bring up to date on its start, is not looked at.
 
 Exits with 1 when something is wrong.`,
 		Example: "  bonded fsck\n  bonded fsck --data /srv/bonded --content",

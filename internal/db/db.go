@@ -37,6 +37,10 @@ var (
 	ErrInUse = sqlite.ErrLocked
 	// ErrNewer: the schema is newer than this binary knows.
 	ErrNewer = migrate.ErrNewer
+	// ErrOlder: the schema is older, and Options.Inspect leaves it alone.
+	ErrOlder = migrate.ErrOlder
+	// ErrFull: the disk is full.
+	ErrFull = sqlite.ErrFull
 )
 
 // Options say which database to open, and with what.
@@ -52,6 +56,9 @@ type Options struct {
 	Rand io.Reader
 	// Registerer takes the metrics. Optional: none.
 	Registerer prometheus.Registerer
+	// Inspect opens a database to look at it: its schema is not brought up to
+	// date.
+	Inspect bool
 	// Wrap stands between database/sql and the driver: tests break statements
 	// with it. Optional.
 	Wrap func(driver.Connector) driver.Connector
@@ -84,7 +91,7 @@ type DB struct {
 }
 
 // Open opens the database, making it or bringing its schema up to date where
-// that is needed. Errors match ErrInUse and ErrNewer.
+// that is needed. Errors match ErrInUse, ErrNewer, ErrOlder and ErrFull.
 func Open(ctx context.Context, o Options) (*DB, error) {
 	if (o.Folder == "") == (o.URL == "") {
 		return nil, errors.New("opening the database: exactly one of a data folder and a database URL is needed")
@@ -112,7 +119,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 }
 
 func (db *DB) openSQLite(ctx context.Context, o Options) error {
-	s, err := sqlite.Open(ctx, sqlite.Options{Folder: o.Folder, Clock: o.Clock, Logger: o.Logger, Wrap: o.Wrap, Committed: db.metrics.committed})
+	s, err := sqlite.Open(ctx, sqlite.Options{Folder: o.Folder, Clock: o.Clock, Logger: o.Logger, Wrap: o.Wrap, Committed: db.metrics.committed, Inspect: o.Inspect})
 	if err != nil {
 		return err
 	}
@@ -122,7 +129,7 @@ func (db *DB) openSQLite(ctx context.Context, o Options) error {
 
 func (db *DB) openPostgres(ctx context.Context, o Options) error {
 	s, err := postgres.Open(ctx, postgres.Options{
-		URL: o.URL, Clock: o.Clock, Logger: o.Logger, Rand: o.Rand, Wrap: o.Wrap,
+		URL: o.URL, Clock: o.Clock, Logger: o.Logger, Rand: o.Rand, Wrap: o.Wrap, Inspect: o.Inspect,
 		Retried:   db.metrics.retries.Inc,
 		Committed: func(took time.Duration) { db.metrics.committed(1, took) },
 	})

@@ -3,6 +3,7 @@ package db_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -194,6 +195,12 @@ func TestOlderSchema(t *testing.T) {
 		if _, err := p.Exec(`INSERT INTO content (digest, size) VALUES ('` + digest("old").String() + `', 7)`); err != nil {
 			t.Fatal(err)
 		}
+		inspect := o
+		inspect.Clock, inspect.Inspect = time.Now, true
+		for range 2 { // nothing is changed
+			_, err := db.Open(t.Context(), inspect)
+			wantErr(t, "inspecting", err, db.ErrOlder)
+		}
 		d := dbtest.Open(t, o)
 		update(t, d, func(ctx context.Context, tx *db.Tx) error { return tx.Append(ctx, event("1")) })
 		var n int
@@ -209,6 +216,27 @@ func up(t *testing.T, p *sql.DB, dialect goose.Dialect, f fs.FS) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestFullDisk: where there is no room for the schema, that is what is said.
+func TestFullDisk(t *testing.T) {
+	o := db.Options{Folder: t.TempDir(), Clock: time.Now, Wrap: func(c driver.Connector) driver.Connector { return smallDisk{c} }}
+	_, err := db.Open(t.Context(), o)
+	wantErr(t, "opening", err, db.ErrFull)
+	if err == nil || strings.Contains(err.Error(), "migration") {
+		t.Errorf("the error is %q", err)
+	}
+}
+
+// smallDisk has room for 20 pages.
+type smallDisk struct{ driver.Connector }
+
+func (d smallDisk) Connect(ctx context.Context) (driver.Conn, error) {
+	c, err := d.Connector.Connect(ctx)
+	if err == nil {
+		_, err = c.(driver.ExecerContext).ExecContext(ctx, "PRAGMA max_page_count = 20", nil)
+	}
+	return c, err
 }
 
 // TestBrokenMigration leaves the database as it was.

@@ -73,6 +73,10 @@ func openError(err error) error {
 		return cli.Unavailable(err, "ask the server that runs on it, or stop it first")
 	case errors.Is(err, db.ErrNewer):
 		return cli.Unavailable(err, "run the newer program, or restore a backup from before it ran")
+	case errors.Is(err, db.ErrOlder):
+		return cli.Unavailable(err, "start the server once, or bonded init, which bring it up to date")
+	case errors.Is(err, db.ErrFull):
+		return cli.Unavailable(err, "make room on that disk, or choose another folder: --data FOLDER")
 	}
 	return err
 }

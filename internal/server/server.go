@@ -111,7 +111,7 @@ func New(ctx context.Context, o Options) (_ *Server, err error) {
 	if err := os.MkdirAll(string(o.Config.Data), 0o700); err != nil {
 		return nil, fmt.Errorf("making the data folder: %w", err)
 	}
-	database := db.Options{Logger: s.log, Clock: s.clock, Registerer: s.metrics}
+	database := db.Options{Logger: s.log, Clock: s.clock, Registerer: s.metrics, Inspect: o.Inspect}
 	if o.Database != nil {
 		o.Database(&database)
 	}

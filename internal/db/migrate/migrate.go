@@ -21,6 +21,9 @@ import (
 // ErrNewer matches the error for a schema that this binary does not know yet.
 var ErrNewer = errors.New("the database was written by a newer version of bonded")
 
+// ErrOlder matches the error for a schema that would have to be migrated first.
+var ErrOlder = errors.New("the database was written by an older version of bonded")
+
 // Options say what to migrate.
 type Options struct {
 	Dialect goose.Dialect
@@ -29,9 +32,12 @@ type Options struct {
 	// where the database has one process anyway.
 	Lock   lock.SessionLocker
 	Logger *slog.Logger
+	// Inspect: nothing is applied, and where something would be it is ErrOlder.
+	Inspect bool
 }
 
-// Up applies what is missing. Errors match ErrNewer.
+// Up applies what is missing. Errors match ErrNewer, and ErrOlder where that is
+// asked for.
 func Up(ctx context.Context, db *sql.DB, o Options) error {
 	opts := []goose.ProviderOption{
 		goose.WithDisableGlobalRegistry(true),
@@ -46,7 +52,7 @@ func Up(ctx context.Context, db *sql.DB, o Options) error {
 	if err != nil {
 		return fmt.Errorf("reading migrations: %w", err)
 	}
-	if err := check(ctx, p); err != nil {
+	if err := check(ctx, p, o.Inspect); err != nil || o.Inspect {
 		return err
 	}
 	done, err := p.Up(ctx)
@@ -60,16 +66,20 @@ func Up(ctx context.Context, db *sql.DB, o Options) error {
 	if err != nil {
 		return fmt.Errorf("migrating the database: %w", err)
 	}
-	return check(ctx, p) // another process may have gone further meanwhile
+	return check(ctx, p, false) // another process may have gone further meanwhile
 }
 
-func check(ctx context.Context, p *goose.Provider) error {
+// check wants the schema to be one that this binary knows; inspect, the very one.
+func check(ctx context.Context, p *goose.Provider, inspect bool) error {
 	have, known, err := p.GetVersions(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the version of the database: %w", err)
 	}
 	if have > known {
 		return fmt.Errorf("%w: its schema has version %d, this one knows %d; start the newer bonded again, or restore a backup from before the upgrade", ErrNewer, have, known)
+	}
+	if inspect && have < known {
+		return fmt.Errorf("%w: its schema has version %d, this one wants %d, and nothing is to be changed", ErrOlder, have, known)
 	}
 	return nil
 }

@@ -67,6 +67,8 @@ type Options struct {
 	// Wrap stands between database/sql and the driver: tests break statements
 	// with it. Optional.
 	Wrap func(driver.Connector) driver.Connector
+	// Inspect leaves the schema as it is.
+	Inspect bool
 }
 
 // Store is an open database.
@@ -76,7 +78,8 @@ type Store struct {
 	pool   *sql.DB
 }
 
-// Open connects and brings the schema up to date. Errors match migrate.ErrNewer.
+// Open connects and brings the schema up to date. Errors match migrate.ErrNewer
+// and migrate.ErrOlder.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	o.defaults()
 	config, err := pgx.ParseConfig(o.URL)
@@ -95,7 +98,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.pool.SetMaxIdleConns(o.Conns)
 	s.pool.SetConnMaxIdleTime(5 * time.Minute)
 	err = migrate.Up(ctx, s.pool, migrate.Options{
-		Dialect: goose.DialectPostgres, Files: Migrations(), Lock: migrationLock{}, Logger: o.Logger,
+		Dialect: goose.DialectPostgres, Files: Migrations(), Lock: migrationLock{}, Logger: o.Logger, Inspect: o.Inspect,
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.pool.Close())

@@ -69,6 +69,8 @@ type Options struct {
 	// Wrap stands between database/sql and the driver: tests break statements
 	// with it. Optional.
 	Wrap func(driver.Connector) driver.Connector
+	// Inspect leaves the schema as it is.
+	Inspect bool
 }
 
 // Store is an open database.
@@ -83,7 +85,7 @@ type Store struct {
 }
 
 // Open locks the folder, brings the schema up to date and opens the database.
-// Errors match ErrLocked and migrate.ErrNewer.
+// Errors match ErrLocked, ErrFull, migrate.ErrNewer and migrate.ErrOlder.
 func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if o.Readers == 0 {
 		o.Readers = 4
@@ -108,6 +110,9 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	if err := s.migrate(ctx, file); err != nil {
+		if err = classify(err); errors.Is(err, ErrFull) {
+			err = fmt.Errorf("making %s: %w", file, ErrFull) // the rest tells what was undone
+		}
 		return nil, err
 	}
 	if s.pool, err = s.open(file, pragmas(0)); err != nil {
@@ -146,7 +151,7 @@ func (s *Store) migrate(ctx context.Context, file string) error {
 		return err
 	}
 	pool.SetMaxOpenConns(1)
-	err = migrate.Up(ctx, pool, migrate.Options{Dialect: goose.DialectSQLite3, Files: Migrations(), Logger: s.opts.Logger})
+	err = migrate.Up(ctx, pool, migrate.Options{Dialect: goose.DialectSQLite3, Files: Migrations(), Logger: s.opts.Logger, Inspect: s.opts.Inspect})
 	return errors.Join(err, pool.Close())
 }
 
@@ -268,7 +273,7 @@ func (s *Store) shut() error {
 // classify makes a full disk testable.
 func classify(err error) error {
 	var e *modernc.Error
-	if errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_FULL {
+	if errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_FULL || e.Code() == sqlite3.SQLITE_IOERR_SHMSIZE) {
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return err

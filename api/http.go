@@ -18,6 +18,9 @@ type Why struct {
 	Artifact
 	Decision *Decision `json:"decision,omitempty"` // nil while none was made
 	Held     bool      `json:"held"`               // waits in the intake
+	// Proof says whether Decision is proven; nil where there is no decision, or a
+	// supposed one.
+	Proof *Proof `json:"proof,omitempty"`
 	// Evidence is what others have said about it; nil where nobody has.
 	Evidence *Evidence `json:"evidence,omitempty"`
 	// Elsewhere lists the other placements of the digest that the caller can see.
@@ -169,6 +172,7 @@ type Promoted struct {
 	Tags     []string `json:"tags,omitempty"`
 	Decision Decision `json:"decision"`
 	Closure  []string `json:"closure,omitempty"` // digests that went along
+	Proof    *Proof   `json:"proof,omitempty"`   // of Decision, where it was acted on
 }
 
 // Zone is one zone as GET /api/v1/zones lists it.

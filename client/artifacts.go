@@ -15,6 +15,7 @@ type WhyQuery struct {
 	Ref          string
 	Zone         string // narrows a digest alone to a zone
 	Hypothetical string // the zone whose gate is asked, without recording anything
+	Proof        bool   // with all that proves the decision, which is waited for
 }
 
 // Why explains the decision about an artifact.
@@ -25,6 +26,9 @@ func (c *Client) Why(ctx context.Context, q WhyQuery) (*api.Why, error) {
 	}
 	if q.Hypothetical != "" {
 		v.Set("hypothetical", q.Hypothetical)
+	}
+	if q.Proof {
+		v.Set("proof", "whole")
 	}
 	out := new(api.Why)
 	return out, c.do(ctx, request{method: http.MethodGet, path: []string{"why"}, query: v}, out)

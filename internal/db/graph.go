@@ -88,10 +88,12 @@ func (tx *Tx) Parents(ctx context.Context, r oci.Repository, d oci.Digest) ([]re
 	return ps, nil
 }
 
-// ReferrersOf implements repo.Graph.
+// ReferrersOf implements repo.Graph. What the server itself has said about d is not
+// among it: no decision rests on it, and it is made anew where d is promoted to.
 func (tx *Tx) ReferrersOf(ctx context.Context, d oci.Digest) ([]oci.Digest, error) {
 	ds, err := tx.digests(ctx, `SELECT c.digest AS digest FROM manifest m CROSS JOIN content c
 		WHERE m.subject = ? AND m.subject <> '' AND c.id = m.id
+			AND NOT EXISTS (SELECT 1 FROM made x WHERE x.manifest = c.digest)
 			AND EXISTS (SELECT 1 FROM placement p CROSS JOIN placement s WHERE p.manifest_id = m.id AND p.state = 'attached'
 				AND s.repository_id = p.repository_id AND s.digest = m.subject AND s.state <> 'removed')
 		UNION SELECT c.digest AS digest FROM about o CROSS JOIN content c

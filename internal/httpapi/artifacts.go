@@ -31,7 +31,7 @@ func (c *call) why() error {
 			return err
 		}
 	}
-	return c.write(c.o.Explain.Why(c.r.Context(), c.sight(), ref, zone, hypothetical))
+	return c.write(c.proven(c.o.Explain.Why(c.r.Context(), c.sight(), ref, zone, hypothetical)))
 }
 
 func (c *call) inventory() error {
@@ -122,5 +122,6 @@ func (c *call) promote() error {
 	if err != nil {
 		return err
 	}
-	return c.write(c.o.Promote.Promote(c.r.Context(), act, v, ref, req))
+	out, err := c.o.Promote.Promote(c.r.Context(), act, v, ref, req)
+	return c.write(c.provenPromotion(req.DryRun, out, err))
 }

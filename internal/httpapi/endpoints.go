@@ -55,7 +55,7 @@ var (
 // endpoints is the whole API. It is filled here and only read.
 var endpoints = []endpoint{
 	{method: "GET", path: "/why", access: anyone, summary: "Explain the decision about an artifact", query: []parameter{
-		refParam, {name: "zone", about: "narrows a digest alone to a zone"}, {name: "hypothetical", about: "asks the gate of this zone, and records nothing"},
+		refParam, {name: "zone", about: "narrows a digest alone to a zone"}, {name: "hypothetical", about: "asks the gate of this zone, and records nothing"}, proofParam,
 	}, answer: typeOf[api.Why](), serve: (*call).why},
 	{method: "GET", path: "/inventory", access: anyone, summary: "List what is inside an artifact", query: []parameter{refParam}, answer: typeOf[api.Inventory](), serve: (*call).inventory},
 	{method: "GET", path: "/findings", access: anyone, summary: "List what is wrong with an artifact", query: []parameter{refParam}, answer: typeOf[api.Findings](), serve: (*call).findings},

@@ -26,6 +26,7 @@ type Options struct {
 	Sight      func(authz.Principal) repo.Sight
 	Explain    Explainer
 	Promote    Promoter
+	Prove      Prover // Optional: nothing is said of proofs.
 	Zones      Zones
 	Feeds      Feeds
 	Audit      Auditor

@@ -174,6 +174,10 @@ func (g *generator) schema(t reflect.Type) object {
 	switch {
 	case t == typeOf[time.Time]():
 		return object{"type": "string", "format": "date-time"}
+	case t == typeOf[json.RawMessage]():
+		return object{} // any value
+	case t == typeOf[[]byte]():
+		return object{"type": "string", "format": "byte"} // base64
 	case t.Kind() == reflect.Pointer:
 		return g.schema(t.Elem())
 	case t.Kind() == reflect.Struct:

@@ -20,7 +20,7 @@ type faces struct {
 }
 
 // internals are the names under which parts of the server act.
-var internals = []string{"judge", "feeds", "init", "keys", "audit", "anonymous"}
+var internals = []string{"judge", "feeds", "init", "keys", "audit", "sign", "anonymous"}
 
 func (s *Server) wireFaces(ctx context.Context) (err error) {
 	open := openIn(s.zones)
@@ -33,20 +33,30 @@ func (s *Server) wireFaces(ctx context.Context) (err error) {
 		if err := s.wireTrust(ctx); err != nil {
 			return err
 		}
+		if err := s.wireSign(); err != nil {
+			return err
+		}
 	}
 	f := &faces{auth: s.accounts, token: http.HandlerFunc(s.accounts.ServeToken)}
 	served := registry.Options{
 		Auth: s.accounts, Open: open, Sight: sight, Reader: s.db, Blobs: s.content.blobs, Push: s.push, Remove: remover{s.promote},
 		Clock: s.clock, Log: s.log, MinChunk: s.content.minChunk,
 	}
+	if s.trust != nil {
+		served.Reader = referred{s.db, s.trust.sign}
+	}
 	if s.pulls != nil {
 		served.Pulled = s.pulls.Add
 	}
 	f.registry = registry.New(served)
-	f.api = httpapi.New(httpapi.Options{
+	managed := httpapi.Options{
 		Auth: s.accounts, Open: open, Sight: sight, Explain: s.assess, Promote: promoter{s.promote, open}, Zones: zoneTeller{s.zones, s.gates, s.db},
 		Feeds: s.feeds, Audit: auditor{s.db, s}, Principals: s.accounts, Enrol: s.accounts, Keys: s.accounts, Trust: s.trust, Report: s, Log: s.log, Clock: s.clock,
-	})
+	}
+	if s.trust != nil {
+		managed.Prove = s.trust.sign
+	}
+	f.api = httpapi.New(managed)
 	observer := telemetry.NewObserver(telemetry.ObserverOptions{Log: s.log, Metrics: s.metrics, Tracer: s.tracing.Tracer("http"), Clock: s.clock, Rand: s.rand, Route: route})
 	s.serve(s.transport.listener, observer.Wrap(s.routes(f)))
 	if s.config.Metrics.Listen == "" {

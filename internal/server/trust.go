@@ -39,6 +39,7 @@ type trusted struct {
 	ct       *ct.Log
 	tsa      *tsa.Authority
 	keeper   *keeper
+	sign     *signing
 }
 
 // TrustFolder is where the keys of an instance live.

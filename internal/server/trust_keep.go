@@ -150,7 +150,7 @@ func (k *keeper) check() string {
 			return err.Error()
 		}
 	}
-	return ""
+	return k.trust.sign.problem()
 }
 
 // trustNotes say what is weaker about the keys than it could be.

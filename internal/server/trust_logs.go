@@ -305,12 +305,14 @@ func (t *trusted) startLogs(ctx context.Context) error {
 		}
 		l.Start()
 	}
+	t.sign.keeper.Start()
 	return nil
 }
 
-// close ends what looks after the keys, and the logs once what waits is done.
+// close ends what signs and what looks after the keys, and the logs once what
+// waits is done.
 func (t *trusted) close(ctx context.Context) error {
-	errs := []error{t.keeper.Stop(ctx)}
+	errs := []error{t.sign.keeper.Stop(ctx), t.keeper.Stop(ctx)}
 	for _, l := range t.logs {
 		errs = append(errs, l.Stop(ctx))
 	}

@@ -102,7 +102,11 @@ func (f *Flow) Need(ctx context.Context, r oci.Repository, d oci.Digest) error {
 	if len(w.missing()) == 0 {
 		return nil
 	}
-	m := f.start(ctx, r, d)
+	return f.start(r, d).wait(ctx)
+}
+
+// wait returns what came of it, or when ctx ends.
+func (m *made) wait(ctx context.Context) error {
 	select {
 	case <-m.done:
 		return m.err
@@ -115,7 +119,7 @@ func (f *Flow) Need(ctx context.Context, r oci.Repository, d oci.Digest) error {
 const makeTime = 30 * time.Second
 
 // start makes the evidence of a placement, or joins who does.
-func (f *Flow) start(ctx context.Context, r oci.Repository, d oci.Digest) *made {
+func (f *Flow) start(r oci.Repository, d oci.Digest) *made {
 	key := r.String() + "@" + d.String()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -123,22 +127,33 @@ func (f *Flow) start(ctx context.Context, r oci.Repository, d oci.Digest) *made 
 		return m
 	}
 	m := &made{done: make(chan struct{})}
+	if m.err = context.Cause(f.life); m.err != nil {
+		close(m.done)
+		return m
+	}
 	f.waiting[key] = m
-	go func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), makeTime)
+	f.makers.Go(func() {
+		ctx, cancel := context.WithTimeout(f.life, makeTime)
 		defer cancel()
 		f.making <- struct{}{}
 		m.err = f.make(ctx, r, d)
 		<-f.making
-		if m.err != nil && !errors.Is(m.err, ErrTaken) {
+		if m.err != nil && !errors.Is(m.err, ErrTaken) && f.life.Err() == nil {
 			f.Log.WarnContext(ctx, "making evidence about a placement; it is made when it is needed again", "repository", r.String(), "digest", d.String(), "error", m.err)
 		}
 		f.mu.Lock()
 		delete(f.waiting, key)
 		f.mu.Unlock()
 		close(m.done)
-	}()
+	})
 	return m
+}
+
+// stop ends what is made, and begins nothing more.
+func (f *Flow) stop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.end()
 }
 
 // make makes what is missing, one kind after the other.
@@ -356,11 +371,5 @@ func (f *Flow) resumeEvidence(ctx context.Context, in *seal.Intent) error {
 	if w.about[in.Kind] != in.About {
 		return f.abandon(ctx, in.ID, "another decision is in force by now")
 	}
-	m := f.start(ctx, r, in.Subject)
-	select {
-	case <-m.done:
-		return m.err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return f.start(r, in.Subject).wait(ctx)
 }

@@ -70,7 +70,10 @@ type Options struct {
 // database.
 type Flow struct {
 	Options
-	turn   chan struct{} // holds one: who seals, of this process
+	turn   chan struct{}   // holds one: who seals, of this process
+	life   context.Context // of what is made
+	end    context.CancelFunc
+	makers sync.WaitGroup
 	making chan struct{} // how many are made at the same time
 
 	mu      sync.Mutex // guards the rest
@@ -91,6 +94,7 @@ func New(o Options) (*Flow, error) {
 		o.Most = 16384
 	}
 	f := &Flow{Options: o, turn: make(chan struct{}, 1), making: make(chan struct{}, makers), waiting: map[string]*made{}}
+	f.life, f.end = context.WithCancel(context.Background())
 	if f.Holder != "" {
 		return f, nil
 	}
@@ -112,11 +116,9 @@ func (f *Flow) event(kind string) (audit.Event, error) {
 	return audit.New(id, f.Clock(), authz.Internal(Principal), kind), err
 }
 
-// about returns an event about an intent.
-func (f *Flow) about(kind string, in *seal.Intent) (audit.Event, error) {
-	e, err := f.event(kind)
-	e = e.With("intent", strconv.FormatInt(in.ID, 10)).With("kind", string(in.Kind)).With("statement", in.Digest.String())
-	return e, err
+// of returns an event with what an intent is.
+func of(e audit.Event, in *seal.Intent) audit.Event {
+	return e.With("intent", strconv.FormatInt(in.ID, 10)).With("kind", string(in.Kind)).With("statement", in.Digest.String())
 }
 
 // intend stores an intent and audits it: the first two acts, in the transaction
@@ -129,11 +131,11 @@ func (f *Flow) intend(ctx context.Context, tx Tx, in *seal.Intent) error {
 	if in.ID, err = tx.PutIntent(ctx, in); err != nil {
 		return err
 	}
-	e, err := f.about("statement.intended", in)
+	e, err := f.event("statement.intended")
 	if err != nil {
 		return err
 	}
-	return tx.Append(ctx, e.With("about", in.About).With("subject", in.Subject.String()).With("why", in.Why).With("by", in.By))
+	return tx.Append(ctx, of(e, in).With("about", in.About).With("subject", in.Subject.String()).With("why", in.Why).With("by", in.By))
 }
 
 // release is what becomes of a bundle that may leave the server.
@@ -184,11 +186,11 @@ func (f *Flow) finish(ctx context.Context, id int64, out release) error {
 		if err := tx.MoveIntent(ctx, &in, seal.Signed); err != nil {
 			return err
 		}
-		e, err := f.about("statement.released", &in)
+		e, err := f.event("statement.released")
 		if err != nil {
 			return err
 		}
-		return tx.Append(ctx, e.With("bundle", in.Bundled.String()).With("entry", strconv.FormatInt(sealed.Index(), 10)))
+		return tx.Append(ctx, of(e, &in).With("bundle", in.Bundled.String()).With("entry", strconv.FormatInt(sealed.Index(), 10)))
 	})
 }
 
@@ -215,11 +217,11 @@ func (f *Flow) sign(ctx context.Context, in *seal.Intent) error {
 		if err := tx.ClaimIntent(ctx, in.ID, f.Holder, f.Clock().Add(f.Lease)); err != nil {
 			return err
 		}
-		e, err := f.about("statement.signed", &signed)
+		e, err := f.event("statement.signed")
 		if err != nil {
 			return err
 		}
-		return tx.Append(ctx, e.With("bundle", signed.Bundled.String()).With("entry", strconv.FormatInt(made.Index, 10)))
+		return tx.Append(ctx, of(e, &signed).With("bundle", signed.Bundled.String()).With("entry", strconv.FormatInt(made.Index, 10)))
 	})
 }
 
@@ -232,7 +234,7 @@ func (f *Flow) refuse(ctx context.Context, id int64, why error) error {
 		if err != nil {
 			return err
 		}
-		e, err := f.about("statement.refused", in)
+		e, err := f.event("statement.refused")
 		if err != nil {
 			return err
 		}
@@ -244,7 +246,7 @@ func (f *Flow) refuse(ctx context.Context, id int64, why error) error {
 		if err := tx.MoveIntent(ctx, in, before); err != nil {
 			return err
 		}
-		return tx.Append(ctx, e.With("problem", why.Error()))
+		return tx.Append(ctx, of(e, in).With("problem", why.Error()))
 	})
 }
 
@@ -263,11 +265,11 @@ func (f *Flow) abandon(ctx context.Context, id int64, why string) error {
 		if err := tx.MoveIntent(ctx, in, before); err != nil {
 			return err
 		}
-		e, err := f.about("statement.abandoned", in)
+		e, err := f.event("statement.abandoned")
 		if err != nil {
 			return err
 		}
-		return tx.Append(ctx, e.With("about", in.About).With("why", why))
+		return tx.Append(ctx, of(e, in).With("about", in.About).With("why", why))
 	})
 }
 

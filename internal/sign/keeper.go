@@ -28,7 +28,7 @@ type Keeper struct {
 	start, stop sync.Once
 	cancel      context.CancelFunc
 	ctx         context.Context
-	ended       chan struct{}
+	ended, idle chan struct{}
 }
 
 // NewKeeper returns a Keeper that does nothing until Start. every is optional:
@@ -37,7 +37,7 @@ func NewKeeper(f *Flow, every time.Duration) *Keeper {
 	if every == 0 {
 		every = Every
 	}
-	k := &Keeper{flow: f, every: every, ended: make(chan struct{})}
+	k := &Keeper{flow: f, every: every, ended: make(chan struct{}), idle: make(chan struct{})}
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	return k
 }
@@ -46,12 +46,21 @@ func NewKeeper(f *Flow, every time.Duration) *Keeper {
 // Stop.
 func (k *Keeper) Start() { k.start.Do(func() { go k.run() }) }
 
-// Stop ends it; what was begun is finished after the next start.
+// Stop ends it, and what is made for those who needed it; what was begun is
+// finished after the next start.
 func (k *Keeper) Stop(ctx context.Context) error {
 	k.start.Do(func() { close(k.ended) }) // never started
-	k.stop.Do(k.cancel)
+	k.stop.Do(func() {
+		k.cancel()
+		k.flow.stop()
+		go func() {
+			<-k.ended
+			k.flow.makers.Wait()
+			close(k.idle)
+		}()
+	})
 	select {
-	case <-k.ended:
+	case <-k.idle:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("stopping the signing of decisions: %w", context.Cause(ctx))

@@ -57,10 +57,8 @@ type confirmation struct {
 // identity is the server's own.
 const Server = "sign"
 
-// Server is the identity of the server: the URL /server beside the issuer.
-func (o *Options) Server() string {
-	return strings.TrimSuffix(o.URL, trust.PathOIDC) + "/server"
-}
+// ServerOf is the identity of the server with an issuer: the URL /server beside it.
+func ServerOf(issuer string) string { return strings.TrimSuffix(issuer, trust.PathOIDC) + "/server" }
 
 // address is a name that is an e-mail address. Names of accounts have a
 // narrow alphabet already; those of other issuers have not.
@@ -91,7 +89,7 @@ func (s *Issuer) SubjectOf(p authz.Principal) (Subject, error) {
 	sub := Subject{Principal: p.Name(), Sub: s.o.URL + "/" + kind + "/" + url.PathEscape(p.Name())}
 	switch {
 	case p.Method == "internal" && p.Subject == Server:
-		sub.Sub = s.o.Server()
+		sub.Sub = ServerOf(s.o.URL)
 	case foreign && p.Claims["email_verified"] == "true" && address.MatchString(p.Claims["email"]):
 		sub.Email = p.Claims["email"]
 	case !foreign && human && address.MatchString(p.Subject):

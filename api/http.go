@@ -304,6 +304,9 @@ type Enrolled struct {
 	Name    string    `json:"name"`
 	Secret  string    `json:"secret"`
 	Expires time.Time `json:"expires"`
+	// Beyond are those of the scope asked for that the account does not have
+	// whole: the token gives what the account has of them.
+	Beyond []string `json:"beyond,omitempty"`
 }
 
 // SigningKey answers POST /api/v1/keys/rotate: the key that bearer tokens are

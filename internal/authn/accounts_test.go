@@ -217,6 +217,13 @@ func TestNewToken(t *testing.T) {
 	if want := h.Now().Add(api.TokenTTL - 24*time.Hour); !ci.Expires.Equal(want) {
 		t.Errorf("outlives the token it was made with: %s, want %s", ci.Expires, want)
 	}
+	if !slices.Equal(ci.Beyond, []string{"publisher=dev/app"}) {
+		t.Errorf("a publisher's token of a developer is not told to give less: %q", ci.Beyond)
+	}
+	whole, err := h.NewToken(ctx, p, api.TokenRequest{Label: "ci", Scope: []string{"reader=dev/*"}})
+	if err != nil || whole.Beyond != nil {
+		t.Errorf("a reader's token of a developer: %+v, %v", whole, err)
+	}
 	narrow, err := h.basic("192.0.2.7", "ann", ci.Secret)
 	if err != nil {
 		t.Fatal(err)

@@ -376,7 +376,13 @@ func (a *Accounts) NewToken(ctx context.Context, p authz.Principal, req api.Toke
 	if err := a.o.Tokens.PutToken(ctx, t, ev.With("token", t.ID).With("by", own.ID)); err != nil {
 		return nil, err
 	}
-	return &api.Enrolled{Name: t.Account, Secret: secret, Expires: t.Expires}, nil
+	out := &api.Enrolled{Name: t.Account, Secret: secret, Expires: t.Expires}
+	for _, g := range t.Scope {
+		if len(req.Scope) > 0 && !g.Inside(p.Grants) {
+			out.Beyond = append(out.Beyond, grantStrings([]authz.Grant{g})...)
+		}
+	}
+	return out, nil
 }
 
 // own returns the token that p came with. A principal whose bearer token was

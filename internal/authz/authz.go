@@ -227,17 +227,18 @@ func anyGives(grants []Grant, v Verb, repo oci.Repository) bool {
 	return false
 }
 
-// Inside reports whether all that g gives is given by one of grants. It may
-// say no where several of them together give it.
+// Inside reports whether grants give all that g gives, each verb by one of them.
+// It may say no where the patterns of several together hold that of g.
 func (g Grant) Inside(grants []Grant) bool {
-	return slices.ContainsFunc(grants, func(o Grant) bool {
-		for _, v := range roles[g.Role] {
-			if !slices.Contains(roles[o.Role], v) {
-				return false
-			}
+	for _, v := range roles[g.Role] {
+		given := slices.ContainsFunc(grants, func(o Grant) bool {
+			return slices.Contains(roles[o.Role], v) && patternInside(strings.Split(g.Pattern, "/"), strings.Split(o.Pattern, "/"))
+		})
+		if !given {
+			return false
 		}
-		return patternInside(strings.Split(g.Pattern, "/"), strings.Split(o.Pattern, "/"))
-	})
+	}
+	return true
 }
 
 // patternInside compares segment by segment: "**" holds all that has at least

@@ -27,6 +27,12 @@ func TestWithinNarrows(t *testing.T) {
 	}
 }
 
+func TestInsideSeveral(t *testing.T) {
+	if !grants("operator=dev/**")[0].Inside(grants("operator=dev/**", "reader")) || grants("admin")[0].Inside(grants("operator", "security", "developer")) {
+		t.Error("several grants together")
+	}
+}
+
 func TestInside(t *testing.T) {
 	for _, tt := range []struct {
 		in, out string

@@ -412,7 +412,13 @@ func (f *fakeServer) people(handle handler) {
 		if req.Label == "" {
 			f.misused("a token without a label was asked for")
 		}
-		return api.Enrolled{Name: self(r).Name, Secret: "n3w-secret", Expires: now.AddDate(0, 0, 30)}, nil
+		e := api.Enrolled{Name: self(r).Name, Secret: "n3w-secret", Expires: now.AddDate(0, 0, 30)}
+		for _, g := range req.Scope {
+			if strings.HasPrefix(g, "security") {
+				e.Beyond = append(e.Beyond, g)
+			}
+		}
+		return e, nil
 	})
 	handle("DELETE /api/v1/tokens/{id}", func(r *http.Request) (any, *api.Error) {
 		if r.PathValue("id") != "7f3a9c21" {

@@ -281,6 +281,9 @@ account (--scope) and never lives longer than the token it is made with.`,
 			return show(p, e, func(pg *page, e *api.Enrolled) {
 				pg.line("name    ", pg.bold.Render(e.Name))
 				pg.line("secret  ", pg.bold.Render(e.Secret), "   shown once, ends ", pg.ago(e.Expires))
+				if len(e.Beyond) > 0 {
+					pg.wrap(pg.wait.Render("narrower")+"  ", "          ", list(e.Beyond)+" is more than this account may; the token gives what the account has of it: bonded whoami")
+				}
 				pg.line()
 				pg.line("for docker: docker login ", l.Host, " -u ", e.Name, " --password-stdin")
 			})

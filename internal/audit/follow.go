@@ -1,7 +1,10 @@
 package audit
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 
 	"github.com/bonded-dev/bonded/internal/trust/tlog"
@@ -71,4 +74,32 @@ func (c *cache) Tile(ctx context.Context, t tlog.Tile) ([]byte, error) {
 	}
 	c.tiles[t] = b
 	return b, nil
+}
+
+// Find returns the number of the newest event with an ID, or whose leaf has a
+// hash in hex, by reading the log from its end. What it finds is unverified:
+// prove it. Errors match tlog.ErrNotFound.
+func Find(ctx context.Context, src tlog.Source, size int64, what string) (int64, error) {
+	if b, err := hex.DecodeString(what); err == nil && len(b) == len(tlog.Hash{}) {
+		index, err := tlog.Find(ctx, src, size, tlog.Hash(b))
+		return index + 1, err
+	}
+	for n := (size - 1) / tlog.TileWidth; n >= 0 && size > 0; n-- {
+		t := tlog.Tile{Level: tlog.Entries, N: n, Width: int(min(size-n*tlog.TileWidth, tlog.TileWidth))}
+		b, err := src.Tile(ctx, t)
+		if err != nil {
+			return 0, err
+		}
+		entries, err := tlog.PlainEntries.Split(b, t.Width)
+		if err != nil {
+			return 0, err
+		}
+		for i := len(entries) - 1; i >= 0; i-- {
+			var e Event
+			if bytes.Contains(entries[i].Data, []byte(what)) && json.Unmarshal(entries[i].Data, &e) == nil && e.ID == what {
+				return n*tlog.TileWidth + int64(i) + 1, nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("finding the event %.100q among %d: %w", what, size, tlog.ErrNotFound)
 }

@@ -151,6 +151,16 @@ func FormatHead(size int64, root tlog.Hash) string {
 	return strconv.FormatInt(size, 10) + ":" + hex.EncodeToString(root[:])
 }
 
+// ReadHead reads a head that somebody else has seen: one that FormatHead wrote, or
+// a checkpoint, which must be signed by the log. Errors match tlog.ErrMalformed
+// and tlog.ErrSignature.
+func ReadHead(v note.Verifier, text string) (tlog.Checkpoint, error) {
+	if strings.Contains(text, "\n\n") {
+		return tlog.OpenCheckpoint([]byte(text), v.Name(), v)
+	}
+	return ParseHead(v.Name(), text)
+}
+
 // ParseHead reads a head that FormatHead wrote. Errors match tlog.ErrMalformed.
 func ParseHead(origin, s string) (tlog.Checkpoint, error) {
 	size, root, ok := strings.Cut(strings.TrimSpace(s), ":")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -22,6 +23,9 @@ type VerifyOptions struct {
 	Verifier note.Verifier
 	// Known are heads that were seen before, here or by others. Optional.
 	Known []tlog.Known
+	// Since is one of Known: only what came since is read, and that it goes on from
+	// there is proved. Optional: all is read. It does not go with Rows.
+	Since *tlog.Checkpoint
 	// Witnesses are those whose cosignatures count, Quorum how many there must be,
 	// Fresh how old they may be by Clock, 0 for any age. Optional: none.
 	Witnesses []note.Verifier
@@ -86,13 +90,89 @@ func (v *verification) run(ctx context.Context) error {
 		return nil
 	}
 	v.out.Entries, v.out.Head, v.out.Checkpoint = v.head.Size, hex.EncodeToString(v.head.Root[:]), string(v.signed)
-	v.add("signature", api.AuditOK, "", "the head of %d entries is signed by %s", v.head.Size, v.Verifier.Name())
+	v.add("signature", api.AuditOK, "", "its head, of %d entries, is signed by %s", v.head.Size, v.Verifier.Name())
 	if err := v.heads(ctx); err != nil {
 		return err
 	}
 	v.divide()
+	if v.Since != nil && v.Since.Size <= v.head.Size {
+		return v.since(ctx)
+	}
 	return v.tree(ctx)
 }
+
+// since proves that the log goes on from all heads, and reads what came since one.
+func (v *verification) since(ctx context.Context) error {
+	r, err := v.goesOn(ctx)
+	if err != nil {
+		return err
+	}
+	read := v.head.Size - v.Since.Size
+	if r.Bad == nil {
+		err = Follow(ctx, v.Source, *v.Since, v.head, func(seq int64, _ []byte) error {
+			if v.Progress != nil && seq%progressEvery == 0 {
+				v.Progress(seq-v.Since.Size, read)
+			}
+			return nil
+		})
+	}
+	switch {
+	case unproved(err):
+		r.Bad = &tlog.Problem{Kind: tlog.BadTile}
+		v.add("tree", api.AuditWrong, nextKeep, "what the log shows is not what its head has: %v", err)
+	case err != nil:
+		return err
+	case r.Bad != nil:
+		v.add("tree", api.AuditCannotTell, nextKeep, "it was not read, as the history differs")
+	default:
+		v.add("tree", api.AuditOK, "", "the %d entries since the head of %d are in the tree whose root is signed; those before were not read", read, v.Since.Size)
+	}
+	if r.Cosigned, err = v.cosigned(ctx); err != nil {
+		return err
+	}
+	v.judgeHistory(r)
+	v.judgeWitnesses(r)
+	return nil
+}
+
+// goesOn proves that the log goes on from every head that is known.
+func (v *verification) goesOn(ctx context.Context) (r tlog.Report, err error) {
+	src := &cache{Source: v.Source}
+	for _, k := range v.Known {
+		proof, err := tlog.ProveConsistency(ctx, src, k.Checkpoint.Size, v.head.Size)
+		if err == nil {
+			err = tlog.VerifyConsistency(proof, k.Checkpoint, v.head)
+		}
+		if unproved(err) {
+			r.Bad = &tlog.Problem{Kind: tlog.BadHistory, Reason: fmt.Sprintf("%s has seen the root %s at %d entries, and the log cannot prove that it goes on from there: it was changed, or is shown differently to others (%v)",
+				k.From, k.Checkpoint.Root, k.Checkpoint.Size, err)}
+			return r, nil
+		}
+		if err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+// unproved reports whether an error is the log's fault, and not that of the way to it.
+func unproved(err error) bool {
+	return errors.Is(err, tlog.ErrProof) || errors.Is(err, tlog.ErrMalformed) || errors.Is(err, tlog.ErrNotFound)
+}
+
+// cosigned returns the cosignatures of the head, of a log that is not read.
+func (v *verification) cosigned(ctx context.Context) ([]tlog.Cosigned, error) {
+	r, err := tlog.Verify(ctx, tlog.VerifyOptions{
+		Source: unread{signed: v.signed}, Origin: v.Origin, Verifier: v.Verifier, Witnesses: v.Witnesses, Fresh: v.Fresh, Clock: v.Clock,
+	})
+	return r.Cosigned, err
+}
+
+// unread is a source that has a head and nothing else.
+type unread struct{ signed []byte }
+
+func (u unread) Checkpoint(context.Context) ([]byte, error)      { return u.signed, nil }
+func (u unread) Tile(context.Context, tlog.Tile) ([]byte, error) { return nil, tlog.ErrNotFound }
 
 // What to do next.
 const (
@@ -147,7 +227,7 @@ func (v *verification) tree(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	o := tlog.VerifyOptions{
-		Source: fixed{v.Source, v.signed}, Origin: v.Origin, Verifier: v.Verifier, Known: v.Known,
+		Source: Fixed(v.Source, v.signed), Origin: v.Origin, Verifier: v.Verifier, Known: v.Known,
 		Witnesses: v.Witnesses, Fresh: v.Fresh, Clock: v.Clock,
 	}
 	var rows *comparison
@@ -183,7 +263,7 @@ const progressEvery = 4096
 func (v *verification) judgeTree(r tlog.Report) {
 	switch {
 	case r.Bad == nil:
-		v.add("tree", api.AuditOK, "", "all %d entries are in the tree whose root is signed", r.Entries)
+		v.add("tree", api.AuditOK, "", "the tree of its %d entries has the root that is signed", r.Entries)
 	case r.Bad.Kind == tlog.BadHistory:
 		v.add("tree", api.AuditCannotTell, nextKeep, "it was read up to where the history differs")
 	case r.Bad.Kind == tlog.BadEntry:
@@ -215,9 +295,9 @@ func (v *verification) judgeHistory(r tlog.Report) {
 	case seen == 0:
 		v.add("history", api.AuditNone, "", "no head was seen before")
 	case v.stored:
-		v.add("history", api.AuditOK, "", "the log goes on from %d heads that were seen before, the head store's among them", seen)
+		v.add("history", api.AuditOK, "", "the log goes on from %s seen before, the head store's among them", heads(seen))
 	default:
-		v.add("history", api.AuditOK, "", "the log goes on from %d heads that were seen before", seen)
+		v.add("history", api.AuditOK, "", "the log goes on from %s seen before", heads(seen))
 	}
 }
 
@@ -226,10 +306,10 @@ func (v *verification) setBack(seen int) string {
 	last := slices.MaxFunc(v.ahead, func(a, b tlog.Known) int { return int(min(max(a.Checkpoint.Size-b.Checkpoint.Size, -1), 1)) })
 	same := "no older head was seen to hold what is left against"
 	if seen > 0 {
-		same = fmt.Sprintf("what is left agrees with %d older heads, so nothing in it was changed up to the largest of them", seen)
+		same = fmt.Sprintf("what is left goes on from %s seen before, so nothing in it was changed up to there", heads(seen))
 	}
-	return fmt.Sprintf("the log is ahead of the database: %s has seen %d entries and the database has %d, so the last %d are gone. "+
-		"A power cut on a disk that lost what it had acknowledged, a failover that lost commits and a backup that was restored leave this; so does somebody who cuts the end off. %s",
+	return fmt.Sprintf("the log is ahead of the database: %s has seen %d entries and the database has %d, so %d at the end are gone. "+
+		"A power cut on a disk that lost what it had acknowledged, a failover that lost commits and a backup that was restored leave this; so does somebody who cuts the end off; %s",
 		last.From, last.Checkpoint.Size, v.head.Size, last.Checkpoint.Size-v.head.Size, same)
 }
 
@@ -241,7 +321,7 @@ func (v *verification) judgeWitnesses(r tlog.Report) {
 	case n < v.Quorum:
 		fresh := ""
 		if v.Fresh > 0 {
-			fresh = fmt.Sprintf(" in the last %s", v.Fresh)
+			fresh = " in the last " + short(v.Fresh)
 		}
 		v.add("witnesses", api.AuditCannotTell, nextAgain, "%d of %d witnesses have signed this head%s, and %d must: whether others are shown the same log cannot be told", n, len(v.Witnesses), fresh, v.Quorum)
 	default:
@@ -275,7 +355,7 @@ func (v *verification) judgeRows(ctx context.Context, rows *comparison, whole bo
 		v.out.Rows = append(v.out.Rows, api.AuditRow{Seq: appended + 1, Text: fmt.Sprintf("rows %d to %d were put in: the log has %d entries", appended+1, numbered, appended)})
 	}
 	if n := len(v.out.Rows) + v.out.MoreRows; n > 0 {
-		v.add("rows", api.AuditWrong, nextKeep, "%d rows of the database are not what the log has; the first: %s", n, v.out.Rows[0].Text)
+		v.add("rows", api.AuditWrong, nextKeep, "rows of the database are not what the log has, %d of them; the first: %s", n, v.out.Rows[0].Text)
 		return nil
 	}
 	later := ""
@@ -286,7 +366,9 @@ func (v *verification) judgeRows(ctx context.Context, rows *comparison, whole bo
 	return nil
 }
 
-// fixed is a source whose head stays the one that was read.
+// Fixed is a source whose head stays the one that was read.
+func Fixed(src tlog.Source, signed []byte) tlog.Source { return fixed{src, signed} }
+
 type fixed struct {
 	tlog.Source
 	signed []byte
@@ -296,3 +378,22 @@ func (f fixed) Checkpoint(context.Context) ([]byte, error) { return f.signed, ni
 
 // errStopped ends a comparison from outside.
 var errStopped = errors.New("stopped")
+
+// heads is a number of heads, for people.
+func heads(n int) string {
+	if n == 1 {
+		return "the head that was"
+	}
+	return fmt.Sprintf("%d heads that were", n)
+}
+
+// short is a duration without what is zero at its end.
+func short(d time.Duration) string {
+	s := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(s, zero) {
+			s = strings.TrimSuffix(s, zero[1:])
+		}
+	}
+	return s
+}

@@ -186,10 +186,10 @@ func TestHistory(t *testing.T) {
 	}{
 		{"first time", l, nil, nil, api.AuditOK, "history", "no head was seen"},
 		{"grown", l, []tlog.Checkpoint{at300, at250}, nil, api.AuditOK, "history", "goes on from 2 heads"},
-		{"the same", l, []tlog.Checkpoint{at500}, nil, api.AuditOK, "history", "goes on from 1 heads"},
+		{"the same", l, []tlog.Checkpoint{at500}, nil, api.AuditOK, "history", "goes on from the head that was seen"},
 		{"forked", fork, []tlog.Checkpoint{at250, at300}, nil, api.AuditWrong, "history", "an entry among 250 to 299 was changed"},
 		{"the other side of the fork", l, []tlog.Checkpoint{forked300}, nil, api.AuditWrong, "history", "shown differently"},
-		{"set back", fork, []tlog.Checkpoint{at250, at500}, nil, api.AuditLogAhead, "history", "the last 100 are gone"},
+		{"set back", fork, []tlog.Checkpoint{at250, at500}, nil, api.AuditLogAhead, "history", "100 at the end are gone"},
 		{"set back and changed", fork, []tlog.Checkpoint{at300, at500}, nil, api.AuditWrong, "history", "was changed"},
 		{"another log", l, []tlog.Checkpoint{foreign}, nil, api.AuditWrong, "history", "is of the log"},
 		{"another key", l, nil, func(o *VerifyOptions) { o.Verifier = key }, api.AuditWrong, "signature", "is not signed by the key it is known by"},

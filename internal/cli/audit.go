@@ -18,7 +18,8 @@ import (
 
 func (p *program) audit() *cobra.Command {
 	return group("audit", "What was done by whom, and whether the record of it is whole",
-		"  bonded audit log --repository production/payments/api\n  bonded audit verify", p.auditLog(), p.auditTail(), p.auditVerify())
+		"  bonded audit log --repository production/payments/api\n  bonded audit verify",
+		p.auditLog(), p.auditTail(), p.auditVerify(), p.auditProve(), p.auditMonitor())
 }
 
 // addFilter adds the flags that pick events.
@@ -168,96 +169,4 @@ func (p *program) printEvent(e api.Event) error {
 		}
 	}
 	return show(p, e, func(pg *page, e api.Event) { pg.event(&e) })
-}
-
-// verifiedAudit is the answer of bonded audit verify.
-type verifiedAudit struct {
-	*api.AuditCheck
-	// Remembered is the entry that was seen at the last verification from here.
-	Remembered *auditHead `json:"remembered,omitempty"`
-	New        int64      `json:"new,omitempty"` // entries since
-}
-
-func (p *program) auditVerify() *cobra.Command {
-	return &cobra.Command{
-		Use:   "verify",
-		Short: "Check that the record is whole and was not rewritten",
-		Long: `Have the server recompute its chain of audit events from the first to the
-last, and compare it with what this user saw at the last verification: a
-history that was rewritten since is found even when the new one is consistent
-in itself.
-
-Exits with 1 when the record is broken or was rewritten.`,
-		Example: "  bonded audit verify",
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return p.runVerify(cmd.Context()) },
-	}
-}
-
-func (p *program) runVerify(ctx context.Context) error {
-	c, l, err := p.connect(ctx)
-	if err != nil {
-		return err
-	}
-	check, err := c.VerifyAudit(ctx)
-	if err != nil {
-		return err
-	}
-	ls, err := p.readLogins()
-	if err != nil {
-		return err
-	}
-	v := verifiedAudit{AuditCheck: check}
-	if head, ok := ls.Heads[l.Host]; ok && check.OK {
-		v.Remembered, v.New = &head, check.Entries-head.Seq
-		if check.Problem, err = compareHead(ctx, c, head, check); err != nil {
-			return err
-		}
-		check.OK = check.Problem == ""
-	}
-	if !check.OK {
-		p.outcome = exitDenied
-	} else if check.Entries > 0 {
-		if ls.Heads == nil {
-			ls.Heads = map[string]auditHead{}
-		}
-		ls.Heads[l.Host] = auditHead{Seq: check.Entries, Hash: check.Head, Seen: p.env.Clock().UTC()}
-		if err := p.writeLogins(ls); err != nil {
-			return err
-		}
-	}
-	return show(p, v, func(pg *page, v verifiedAudit) { pg.verified(v) })
-}
-
-// compareHead says what is wrong when the chain does not hold an entry that was
-// seen before.
-func compareHead(ctx context.Context, c *client.Client, seen auditHead, check *api.AuditCheck) (string, error) {
-	if check.Entries < seen.Seq {
-		return fmt.Sprintf("entry %d was there on %s and the record now ends at %d", seen.Seq, seen.Seen.Format(time.RFC3339), check.Entries), nil
-	}
-	for e, err := range c.Events(ctx, client.EventQuery{Oldest: true, After: seen.Seq - 1, Limit: 1}) {
-		if err != nil {
-			return "", err
-		}
-		if e.Seq == seen.Seq && e.Hash == seen.Hash {
-			return "", nil
-		}
-	}
-	return fmt.Sprintf("entry %d is not the one that was seen on %s: the record was rewritten", seen.Seq, seen.Seen.Format(time.RFC3339)), nil
-}
-
-func (pg *page) verified(v verifiedAudit) {
-	if !v.OK {
-		pg.line(pg.bad.Render("BROKEN"), "  ", v.Problem)
-		pg.line()
-		pg.line("next: keep the server's data as it is, and compare with a backup: bonded fsck --data COPY")
-		return
-	}
-	text := many(v.Entries, "entry", "entries") + ", head " + v.Head[:min(len(v.Head), 12)] + "…"
-	if v.Remembered != nil {
-		text += fmt.Sprintf(", %s new since %s", count(v.New), pg.ago(v.Remembered.Seen))
-	} else if v.Entries > 0 {
-		text += ", remembered for the next time"
-	}
-	pg.line(pg.good.Render("OK"), "  ", text)
 }

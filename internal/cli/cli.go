@@ -66,6 +66,8 @@ type Deps struct {
 	Scan func(ctx context.Context, r ScanRequest) (*ScanResult, error)
 	// Fsck recomputes what must be true of stored state.
 	Fsck func(ctx context.Context, c *config.Config, r FsckRequest) (*fsck.Report, error)
+	// Audit verifies the audit log of a server's data, where no server runs on it.
+	Audit func(ctx context.Context, c *config.Config, r AuditRequest) (*api.AuditCheck, error)
 }
 
 // ServeOptions are what a server gets beside its configuration.
@@ -118,6 +120,14 @@ type ScanResult struct {
 	Inventory api.Inventory `json:"inventory"`
 	Findings  api.Findings  `json:"findings"`
 	Decision  api.Decision  `json:"decision"`
+}
+
+// AuditRequest says what an audit log is held against.
+type AuditRequest struct {
+	// Heads are heads that were seen, SIZE:ROOT or signed checkpoints. Optional.
+	Heads []string
+	// Progress is told how many entries of how many were looked at. Optional.
+	Progress func(done, total int64)
 }
 
 // FsckRequest says how thorough a check is.
@@ -226,7 +236,7 @@ var groups = []struct {
 		(*program).promote, (*program).zone, (*program).gate, (*program).feed, (*program).audit, (*program).principal, (*program).token, (*program).health,
 	}},
 	{groupServe, "Run a server:", []func(*program) *cobra.Command{
-		(*program).serve, (*program).initCommand, (*program).config, (*program).trust, (*program).fsck,
+		(*program).serve, (*program).initCommand, (*program).config, (*program).trust, (*program).fsck, (*program).witness,
 	}},
 	{groupHere, "This command:", []func(*program) *cobra.Command{
 		(*program).loginCommand, (*program).logout, (*program).whoami, (*program).version,

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -86,6 +87,11 @@ func fakeParts() cli.Deps {
 			return &cli.ScanResult{Target: r.Target, Inventory: api.Inventory{Coverage: "full", Layers: make([]api.Layer, 1)}, Findings: findings(), Decision: *d}, nil
 		},
 		Rotate: fakeRotate,
+		Audit: func(_ context.Context, c *config.Config, r cli.AuditRequest) (*api.AuditCheck, error) {
+			return &api.AuditCheck{State: api.AuditLogAhead, Origin: fakeOrigin, Entries: 3, Head: strings.Repeat("ab", 32), Checkpoint: "signed", At: now, Problem: "ahead", Next: "find it", Checks: []api.AuditPart{
+				{Name: "history", State: api.AuditLogAhead, Text: fmt.Sprintf("the log is ahead of the database (%d heads)", len(r.Heads)), Next: "find it"},
+			}}, nil
+		},
 		Fsck: func(_ context.Context, c *config.Config, r cli.FsckRequest) (*fsck.Report, error) {
 			report := &fsck.Report{Blobs: 12, Bytes: 375_000_000, Manifests: 3, Placements: 4, Tags: 1, Entries: 18204, Problems: []fsck.Problem{}}
 			if r.Content {
@@ -118,10 +124,10 @@ func TestScripts(t *testing.T) {
 			return os.Mkdir(filepath.Join(env.WorkDir, "home"), 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":   exits,
-			"as":      as,
-			"rewrite": rewrite,
-			"mode":    mode,
+			"exits":    exits,
+			"as":       as,
+			"auditlog": auditlog,
+			"mode":     mode,
 		},
 	})
 }
@@ -150,13 +156,31 @@ func as(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("BONDED_TOKEN", args[0]+":s3cret")
 }
 
-// rewrite changes the history of the fake server's audit chain.
-func rewrite(ts *testscript.TestScript, _ bool, _ []string) {
+// auditlog does something to the fake server's audit log: auditlog rewrite.
+func auditlog(ts *testscript.TestScript, _ bool, args []string) {
 	f := ts.Value("fake").(*fakeServer)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i := range f.events {
-		f.events[i].Hash = "ff" + f.events[i].Hash[2:]
+	f.audit.mu.Lock()
+	defer f.audit.mu.Unlock()
+	events := slices.Clone(f.events)
+	switch args[0] {
+	case "grow":
+		f.events = append(events, api.Event{Seq: 4, ID: "3", At: now, Kind: "token.made", Principal: "ann", Method: "token"})
+		f.audit.fill(f.events)
+	case "rewrite":
+		events[1].Principal = "mallory"
+		f.audit.fill(events)
+	case "cut":
+		f.audit.fill(events[:1])
+	case "restore":
+		f.audit.fill(events)
+	case "unwitnessed":
+		f.audit.unsign()
+	case "editrow":
+		f.audit.rows = []api.AuditRow{{Seq: 2, Text: "row 2 was edited: its principal is \"ann\", and the row says \"mallory\""}}
+	default:
+		ts.Fatalf("auditlog %s", args[0])
 	}
 }
 

@@ -30,19 +30,10 @@ type login struct {
 	Expires time.Time `json:"expires,omitzero"`
 }
 
-// logins is the file that keeps them, and what the last audit verification
-// saw, per host.
+// logins is the file that keeps them.
 type logins struct {
-	Current string               `json:"current"` // Host of the one to use
-	Logins  []login              `json:"logins"`
-	Heads   map[string]auditHead `json:"audit_heads,omitempty"`
-}
-
-// auditHead is an entry of a server's audit chain that was once seen.
-type auditHead struct {
-	Seq  int64     `json:"seq"`
-	Hash string    `json:"hash"`
-	Seen time.Time `json:"seen"`
+	Current string  `json:"current"` // Host of the one to use
+	Logins  []login `json:"logins"`
 }
 
 // loginsFile is the file in the folder of logins.

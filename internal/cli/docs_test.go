@@ -184,8 +184,8 @@ func TestEveryVerb(t *testing.T) {
 			inJSON = append(inJSON, cmd.CommandPath())
 		}
 	}
-	elsewhere := []string{"bonded audit tail"}                // TestTail
-	always := []string{"bonded sbom", "bonded config schema"} // are JSON whatever is asked for
+	elsewhere := []string{"bonded audit tail", "bonded witness serve"} // TestTail, TestWitness
+	always := []string{"bonded sbom", "bonded config schema"}          // are JSON whatever is asked for
 	each(cli.Root(), func(cmd *cobra.Command) {
 		name := cmd.CommandPath()
 		switch {

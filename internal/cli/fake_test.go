@@ -40,6 +40,7 @@ type fakeServer struct {
 	secrets  map[string]string // by name
 	codes    map[string]string // name by code
 	events   []api.Event
+	audit    *fakeAudit
 }
 
 func newFakeServer() *fakeServer {
@@ -50,12 +51,13 @@ func newFakeServer() *fakeServer {
 	}}
 	f.accounts["deployer"] = &api.Account{Name: "deployer", Grants: []string{"reader=production/**", "reader=catalog/**"}, Created: now.AddDate(0, 0, -3), Disabled: now.Add(-2 * time.Hour)}
 	for i, kind := range []string{"principal.enrolled", "manifest.pushed", "placement.admitted"} {
-		e := api.Event{Seq: int64(i + 1), Hash: fmt.Sprintf("%064d", i+1), ID: fmt.Sprint(i), At: now.Add(time.Duration(i-3) * time.Minute), Kind: kind, Principal: "ann", Method: "token"}
+		e := api.Event{Seq: int64(i + 1), ID: fmt.Sprint("e-", i), At: now.Add(time.Duration(i-3) * time.Minute), Kind: kind, Principal: "ann", Method: "token"}
 		if i > 0 {
 			e.Repository, e.Digest, e.Details = "dev/payments/api", goodDigest, map[string]string{"tag": "1.8", "agent": "docker\x1b[31m/28"}
 		}
 		f.events = append(f.events, e)
 	}
+	f.audit = newFakeAudit(f.events)
 	f.Server = httptest.NewServer(f.routes())
 	return f
 }
@@ -87,6 +89,7 @@ func (f *fakeServer) routes() http.Handler {
 	f.acts(handle)
 	f.people(handle)
 	f.signs(mux, handle)
+	f.audits(mux, handle)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -340,10 +343,6 @@ func (f *fakeServer) acts(handle handler) {
 			picked = picked[:1]
 		}
 		return api.Page[api.Event]{Items: picked}, nil
-	})
-	handle("POST /api/v1/audit/verify", func(*http.Request) (any, *api.Error) {
-		last := f.events[len(f.events)-1]
-		return api.AuditCheck{OK: true, Entries: last.Seq, Head: last.Hash, At: now}, nil
 	})
 }
 

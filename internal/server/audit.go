@@ -14,6 +14,7 @@ import (
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/cli"
 	"github.com/bonded-dev/bonded/internal/db"
 	"github.com/bonded-dev/bonded/internal/trust"
 	"github.com/bonded-dev/bonded/internal/trust/tlog"
@@ -110,11 +111,11 @@ type auditor struct {
 }
 
 func (a auditor) Verify(ctx context.Context) (*api.AuditCheck, error) {
-	return a.server.checkAudit(ctx, nil)
+	return a.server.checkAudit(ctx, cli.AuditRequest{})
 }
 
 // checkAudit verifies the audit log, and the rows of the database against it.
-func (s *Server) checkAudit(ctx context.Context, progress func(done, total int64)) (*api.AuditCheck, error) {
+func (s *Server) checkAudit(ctx context.Context, r cli.AuditRequest) (*api.AuditCheck, error) {
 	o, err := s.auditOptions(ctx)
 	if err != nil {
 		return nil, err
@@ -122,7 +123,14 @@ func (s *Server) checkAudit(ctx context.Context, progress func(done, total int64
 	if o == nil {
 		return s.unbegun(ctx)
 	}
-	o.Progress = progress
+	for _, text := range r.Heads {
+		c, err := audit.ReadHead(o.Verifier, text)
+		if err != nil {
+			return nil, cli.Misused(err, "a head is SIZE:ROOT, or a checkpoint that the log signed")
+		}
+		o.Known = append(o.Known, tlog.Known{From: "somebody else", Checkpoint: c})
+	}
+	o.Progress = r.Progress
 	return audit.Verify(ctx, *o)
 }
 

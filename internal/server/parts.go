@@ -21,7 +21,7 @@ import (
 func Parts(version string, authFiles []string) cli.Deps {
 	p := parts{version}
 	scanner := Scanner{Version: version, AuthFiles: authFiles, Clock: time.Now} //nolint:forbidigo // wiring hands the clock of the machine to all others
-	return cli.Deps{Serve: p.serve, Init: p.init, Fsck: p.fsck, Scan: scanner.Scan, Rotate: p.rotate}
+	return cli.Deps{Serve: p.serve, Init: p.init, Fsck: p.fsck, Audit: p.audit, Scan: scanner.Scan, Rotate: p.rotate}
 }
 
 type parts struct{ version string }
@@ -125,10 +125,20 @@ func (p parts) fsck(ctx context.Context, c *config.Config, r cli.FsckRequest) (_
 	return s.Fsck(ctx, r.Content, r.Progress)
 }
 
+// audit verifies the audit log of data that no server runs on.
+func (p parts) audit(ctx context.Context, c *config.Config, r cli.AuditRequest) (_ *api.AuditCheck, err error) {
+	s, err := p.open(ctx, c, Options{Inspect: true, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = closing(err, s) }()
+	return s.checkAudit(ctx, r)
+}
+
 // Fsck recomputes what must be true of what this server stores.
 func (s *Server) Fsck(ctx context.Context, content bool, progress func(done int)) (*fsck.Report, error) {
 	return fsck.Check(ctx, fsck.Options{
 		Zones: s.zones, Census: s.db, Lookups: s.db, Blobs: s.content.blobs, Content: content, Progress: progress,
-		Audit: func(ctx context.Context) (*api.AuditCheck, error) { return s.checkAudit(ctx, nil) },
+		Audit: func(ctx context.Context) (*api.AuditCheck, error) { return s.checkAudit(ctx, cli.AuditRequest{}) },
 	})
 }

@@ -53,6 +53,7 @@ var rooms = map[string]room{
 	"internal/trust/rekor":       {tier: engines, also: map[string]string{"internal/trust/tlog": "its entries are in a tile log"}},
 	"internal/trust/tlog":        {tier: engines, also: map[string]string{"internal/blob": "tiles are content, and nothing else keeps that"}},
 	"internal/trust/tsa":         {tier: engines, also: ofTrust},
+	"internal/trust/witness":     {tier: engines, also: map[string]string{"internal/trust/tlog": "keeps what it cosigns of such logs"}},
 	"internal/trust/tuf":         {tier: engines, also: ofTrust},
 	"internal/audit":             {tier: engines, also: map[string]string{"internal/authz": acts["internal/authz"], "internal/trust/tlog": "events are the entries of a tile log"}},
 	"internal/job":               {tier: engines},

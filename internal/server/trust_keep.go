@@ -186,7 +186,7 @@ func (t *trusted) protection() string {
 	var by []string
 	for _, l := range t.logs {
 		st := l.Status()
-		if st.HeadStore && !slices.Contains(by, "a head store") {
+		if st.HeadStore {
 			by = append(by, "a head store")
 		}
 		if st.Witnesses > 0 {
@@ -194,7 +194,7 @@ func (t *trusted) protection() string {
 		}
 	}
 	slices.Sort(by)
-	return strings.Join(by, ", ")
+	return strings.Join(slices.Compact(by), ", ")
 }
 
 // trustFacts say where keys live and when things end, for /health.

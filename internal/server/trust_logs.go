@@ -77,10 +77,6 @@ func (s *Server) openLogs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	witnesses, err := s.witnesses()
-	if err != nil {
-		return err
-	}
 	t := s.trust
 	for _, spec := range logSpecs {
 		o := tlog.Options{
@@ -91,9 +87,13 @@ func (s *Server) openLogs(ctx context.Context) error {
 		case trust.LogCT:
 			o.Layout = tlog.StaticCT // a witness cosigns Ed25519 alone, and this log has ECDSA
 		case trust.LogAudit:
-			o.Witnesses = witnesses
+			o.Witnesses, err = s.witnesses()
 		default:
-			o.Index, o.Dedupe, o.Witnesses = true, true, witnesses
+			o.Index, o.Dedupe = true, true
+			o.Witnesses, err = s.witnesses()
+		}
+		if err != nil {
+			return err
 		}
 		l := &openLog{name: spec.name, key: t.instance.Key(spec.slot), o: o}
 		if err := s.sign(l, heads); err != nil {
@@ -198,6 +198,7 @@ func headStore(c *config.Config) (tlog.HeadStore, error) {
 	return tlog.NewHeadFolder(string(c.Trust.HeadStore), nil)
 }
 
+// witnesses are those of one log: what each has seen of it is remembered.
 func (s *Server) witnesses() (*tlog.Witnesses, error) {
 	t := &s.config.Trust
 	if len(t.Witnesses) == 0 {

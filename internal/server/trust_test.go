@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	common "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	tiles "github.com/sigstore/rekor-tiles/v2/pkg/generated/protobuf"
@@ -20,21 +21,14 @@ import (
 
 	"github.com/bonded-dev/bonded/internal/cli"
 	"github.com/bonded-dev/bonded/internal/config"
-	"github.com/bonded-dev/bonded/internal/telemetry"
+	"github.com/bonded-dev/bonded/internal/db"
 	"github.com/bonded-dev/bonded/internal/trust"
 )
 
 // logged is an entry of the transparency log: a signature by key over text.
 func (w *world) logged(key *ecdsa.PrivateKey, sig []byte, text string) int64 {
 	w.Helper()
-	sum := sha256.Sum256([]byte(text))
-	spki, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
-	if err != nil {
-		w.Fatal(err)
-	}
-	e, err := w.trust.rekor.Add(w.Context(), &tiles.HashedRekordRequestV002{Digest: sum[:], Signature: &tiles.Signature{Content: sig, Verifier: &tiles.Verifier{
-		KeyDetails: common.PublicKeyDetails_PKIX_ECDSA_P256_SHA_256, Verifier: &tiles.Verifier_PublicKey{PublicKey: &tiles.PublicKey{RawBytes: spki}},
-	}}})
+	e, err := w.trust.rekor.Add(w.Context(), entryOf(w.T, key, sig, text))
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -60,6 +54,19 @@ func (w *world) logged(key *ecdsa.PrivateKey, sig []byte, text string) int64 {
 	return 0
 }
 
+// entryOf is a signature by key over text, to be logged.
+func entryOf(t *testing.T, key *ecdsa.PrivateKey, sig []byte, text string) *tiles.HashedRekordRequestV002 {
+	t.Helper()
+	sum := sha256.Sum256([]byte(text))
+	spki, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tiles.HashedRekordRequestV002{Digest: sum[:], Signature: &tiles.Signature{Content: sig, Verifier: &tiles.Verifier{
+		KeyDetails: common.PublicKeyDetails_PKIX_ECDSA_P256_SHA_256, Verifier: &tiles.Verifier_PublicKey{PublicKey: &tiles.PublicKey{RawBytes: spki}},
+	}}}
+}
+
 func signature(t *testing.T, key *ecdsa.PrivateKey, text string) []byte {
 	t.Helper()
 	sum := sha256.Sum256([]byte(text))
@@ -74,22 +81,12 @@ func signature(t *testing.T, key *ecdsa.PrivateKey, text string) []byte {
 // instance at its next start, once, and that is recorded.
 func TestInstanceOfAnOlderFolder(t *testing.T) {
 	older := func(w *world) {
-		c := config.Default()
-		c.Listen, c.Data, c.TLS.Off = "127.0.0.1:0", config.Path(w.dir), true
-		log := slog.New(slog.DiscardHandler)
-		tracing, err := telemetry.StartTracing(t.Context(), telemetry.TraceOptions{Log: log})
+		store, err := db.Open(t.Context(), db.Options{Folder: w.dir, Clock: time.Now, Logger: slog.New(slog.DiscardHandler)})
+		if err == nil {
+			err = store.Close()
+		}
 		if err != nil {
 			t.Fatal(err)
-		}
-		s, err := New(t.Context(), Options{Config: &c, Inspect: true, Version: "old", Log: log, Metrics: telemetry.NewRegistry("old"), Tracing: tracing})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.close(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := os.Stat(filepath.Join(w.dir, "trust")); err == nil {
-			t.Fatal("who only looks has made keys")
 		}
 	}
 	w := &world{T: t, dir: t.TempDir(), feed: t.TempDir(), change: func(*Options) {}}

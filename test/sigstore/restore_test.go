@@ -13,7 +13,7 @@ import (
 // database lost and what comes instead are never one history.
 func TestRestored(t *testing.T) {
 	heads := t.TempDir()
-	w := newWorld(t, fmt.Sprintf("trust: {head_store: %q}\n", heads))
+	w := newWorld(t, fmt.Sprintf("trust: {head_store: %q, origin: logs.example}\n", heads))
 	w.signBlob("first")
 	w.server.Stop()
 	backup := w.database()

@@ -27,7 +27,9 @@ type Trust struct {
 	// "credential:NAME" for one that systemd hands over, "PLUGIN://REFERENCE" for
 	// one behind the program sigstore-kms-PLUGIN. Slots are ca-intermediate,
 	// log-rekor, log-ct, log-audit, tsa, issuer, tuf-snapshot, tuf-timestamp and
-	// sign. Optional. Default: files.
+	// sign. For ca-root, tuf-root and tuf-targets, which are in offline_keys, it is
+	// a PLUGIN that the first start, or a rotation, takes the key from. Optional.
+	// Default: files.
 	Keys map[string]string `yaml:"keys" json:"keys"`
 	// OfflineKeys is where the first start writes the keys that sign other keys: a
 	// removable disk. The server never needs that file again. Optional. Default: in

@@ -97,7 +97,7 @@ func (s *Server) auditRoutes(mux *http.ServeMux, auth authenticator) {
 }
 
 func (s *Server) aboutAudit(l *openLog) api.AuditLog {
-	about := api.AuditLog{Origin: l.o.Origin, Key: fmt.Sprint(l.o.Verifier), Quorum: s.config.Trust.NeededWitnesses()}
+	about := api.AuditLog{Origin: l.o.Origin, Key: fmt.Sprint(l.verifier()), Quorum: s.config.Trust.NeededWitnesses()}
 	for _, w := range s.config.Trust.Witnesses {
 		about.Witnesses = append(about.Witnesses, w.Key)
 	}
@@ -170,7 +170,8 @@ func (s *Server) auditKeys(ctx context.Context, o *audit.VerifyOptions) error {
 	}
 	if s.trust != nil {
 		l := s.trust.log(logAudit)
-		o.Origin, o.Verifier, o.Heads = l.o.Origin, l.o.Verifier, l.o.Heads
+		k := l.now.Load()
+		o.Origin, o.Verifier, o.Heads = l.o.Origin, k.verifier, k.heads
 		return nil
 	}
 	to, err := TrustOptions(s.config, s.url)

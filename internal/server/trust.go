@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/trust/ct"
 	"github.com/bonded-dev/bonded/internal/trust/oidc"
 	"github.com/bonded-dev/bonded/internal/trust/rekor"
+	"github.com/bonded-dev/bonded/internal/trust/tlog"
 	"github.com/bonded-dev/bonded/internal/trust/tsa"
 	"github.com/bonded-dev/bonded/internal/trust/tuf"
 )
@@ -33,6 +35,7 @@ type trusted struct {
 	tuf      *tuf.Repository
 	stale    atomic.Bool // what tuf publishes is not what the instance is
 	logs     []*openLog
+	heads    tlog.HeadStore // nil where there is none
 	issuer   *oidc.Issuer
 	ca       *ca.Authority
 	rekor    *rekor.Log
@@ -55,7 +58,9 @@ func TrustFolder(c *config.Config) string {
 func TrustOptions(c *config.Config, url string) (trust.Options, error) {
 	o := trust.Options{Dir: TrustFolder(c), Origin: c.Trust.Origin, URL: strings.TrimSuffix(url, "/"), Places: map[trust.Slot]string{}, Credentials: os.Getenv("CREDENTIALS_DIRECTORY")}
 	for slot, place := range c.Trust.Keys {
-		o.Places[trust.Slot(slot)] = place
+		if s := trust.Slot(slot); !slices.Contains(offline, s) {
+			o.Places[s] = place
+		}
 	}
 	if o.Origin != "" {
 		return o, nil
@@ -75,12 +80,41 @@ func TrustOptions(c *config.Config, url string) (trust.Options, error) {
 	return o, nil
 }
 
-// tufFolder is where the TUF repository of a trust folder is.
-func tufFolder(dir string) string { return filepath.Join(dir, "tuf") }
+// offline are the slots of the offline file.
+var offline = []trust.Slot{trust.Root, trust.TUFRoot, trust.TUFTargets}
 
-// tufOptions are those of the repository of the keys in a trust folder.
-func (s *Server) tufOptions(dir string, keys tuf.Keys) tuf.Options {
-	return tuf.Options{Store: tuf.NewDir(tufFolder(dir)), Keys: keys, Clock: s.clock, Log: s.log, TimestampLife: time.Duration(s.config.Trust.Freshness)}
+// offlinePlaces are the keys of the offline file that a KMS or HSM has.
+func offlinePlaces(c *config.Config) map[trust.Slot]string {
+	places := map[trust.Slot]string{}
+	for slot, place := range c.Trust.Keys {
+		if s := trust.Slot(slot); slices.Contains(offline, s) {
+			places[s] = place
+		}
+	}
+	return places
+}
+
+// tufFolder is where the TUF repository of a trust folder is made, and where it
+// stays for a server that is alone.
+func tufFolder(dir string) tuf.Store { return tuf.NewDir(filepath.Join(dir, "tuf")) }
+
+// tufStore is where the TUF repository of an instance is served from. Servers
+// that share a database share it there: a client that asks two of them must not
+// see an older one.
+func tufStore(ctx context.Context, c *config.Config, database *db.DB, dir string) (tuf.Store, error) {
+	if c.Database.Postgres == nil {
+		return tufFolder(dir), nil
+	}
+	err := tuf.Seed(ctx, database.TUF(), tufFolder(dir))
+	if errors.Is(err, tuf.ErrNone) || errors.Is(err, tuf.ErrUnusable) {
+		err = nil // whoever has the offline keys publishes
+	}
+	return database.TUF(), err
+}
+
+// tufOptions are those of the repository in a store.
+func (s *Server) tufOptions(store tuf.Store, keys tuf.Keys) tuf.Options {
+	return tuf.Options{Store: store, Keys: keys, Clock: s.clock, Log: s.log, TimestampLife: time.Duration(s.config.Trust.Freshness)}
 }
 
 // openTrust opens the keys and the logs of the instance. The first start makes
@@ -98,7 +132,11 @@ func (s *Server) openTrust(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.tuf = tuf.New(s.tufOptions(t.dir, t.instance))
+	store, err := tufStore(ctx, s.config, s.db, t.dir)
+	if err != nil {
+		return err
+	}
+	t.tuf = tuf.New(s.tufOptions(store, t.instance))
 	s.trust = t
 	if err := s.publish(ctx); err != nil {
 		return err
@@ -112,7 +150,7 @@ func (s *Server) makeTrust(ctx context.Context, o trust.Options) (*trust.Instanc
 	if err := s.unlogged(ctx, o.Dir); err != nil {
 		return nil, err
 	}
-	c := trust.InitOptions{OfflinePath: string(s.config.Trust.OfflineKeys), Organization: s.config.Trust.Organization}
+	c := trust.InitOptions{OfflinePath: string(s.config.Trust.OfflineKeys), Organization: s.config.Trust.Organization, Plugins: offlinePlaces(s.config)}
 	if file := s.config.Trust.PassphraseFile; file != "" {
 		passphrase, err := readSecret("trust.passphrase_file", file)
 		if err != nil {
@@ -125,7 +163,7 @@ func (s *Server) makeTrust(ctx context.Context, o trust.Options) (*trust.Instanc
 		if err != nil {
 			return err
 		}
-		return tuf.New(s.tufOptions(dir, i)).Publish(ctx, tuf.Update{Files: files, Offline: off})
+		return tuf.New(s.tufOptions(tufFolder(dir), i)).Publish(ctx, tuf.Update{Files: files, Offline: off})
 	}
 	i, err := trust.Init(ctx, o, c)
 	if err != nil {
@@ -187,7 +225,7 @@ func (s *Server) wireTrust(ctx context.Context) error {
 	}
 	url := t.instance.URL() + trust.PathOIDC
 	t.issuer, err = oidc.New(oidc.Options{
-		URL: url, Keys: t.instance, Who: secrets{s.accounts}, Flows: oidc.NewMemory(s.clock), Certificates: certificates,
+		URL: url, Keys: t.instance, Who: secrets{s.accounts}, Flows: s.db.SignIns(), Certificates: certificates,
 		Audit: s.tokenIssued, Clock: s.clock, Log: s.log, Rand: s.rand,
 	})
 	if err != nil {

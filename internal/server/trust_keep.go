@@ -33,6 +33,7 @@ type keeper struct {
 	mu      sync.Mutex // guards the rest
 	written time.Time  // of the record that is loaded
 	due     time.Time  // of the next signature
+	begun   bool       // something was signed since the start
 	failed  error      // the last look; nil when it was good
 }
 
@@ -97,6 +98,9 @@ func (k *keeper) reload(ctx context.Context) error {
 		if err := k.trust.instance.Reload(ctx); err != nil {
 			return err
 		}
+		if err := k.rekey(ctx); err != nil {
+			return err
+		}
 	}
 	if err := k.note(ctx); err != nil {
 		return err
@@ -134,7 +138,12 @@ func (k *keeper) sign(ctx context.Context) (err error) {
 	if k.clock().Before(k.due) {
 		return nil
 	}
-	k.due, err = k.trust.tuf.Refresh(ctx)
+	sign := k.trust.tuf.Refresh
+	if !k.begun { // what is stored may be what a backup brought back
+		sign = k.trust.tuf.Renew
+	}
+	k.due, err = sign(ctx)
+	k.begun = k.begun || err == nil
 	return err
 }
 
@@ -167,11 +176,6 @@ func (s *Server) trustNotes(notes map[string]string) {
 	}
 	if t.protection() == "" && !s.dev {
 		notes["fork protection"] = "none: name a folder on another disk as trust.head_store, or witnesses"
-	}
-	for _, l := range t.logs {
-		if t.instance.Key(l.key.Slot).ID() != l.key.ID() {
-			notes["log "+l.name] = "it signs with a key that was rotated: start the server again"
-		}
 	}
 	for _, e := range t.instance.Expiries() {
 		if left := e.At.Sub(s.clock()); left < soon {

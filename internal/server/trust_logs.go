@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -24,14 +25,26 @@ import (
 	"github.com/bonded-dev/bonded/internal/trust/tlog"
 )
 
-// openLog is a log with the key it was opened with.
+// openLog is a log with its keys.
 type openLog struct {
 	*tlog.Log
-	name  string // in the database, and for people
-	key   trust.Key
-	known []note.Verifier // of all its keys, the one in use last
-	o     tlog.Options
+	name string // in the database, and for people
+	slot trust.Slot
+	o    tlog.Options // as it was opened; the keys are those of now
+	now  atomic.Pointer[logKeys]
 }
+
+// logKeys are the keys of a log as of one rotation.
+type logKeys struct {
+	key      trust.Key       // the one in use
+	known    []note.Verifier // of all, the one in use last
+	signer   note.Signer
+	verifier note.Verifier
+	heads    tlog.HeadStore // nil where there is none
+}
+
+// verifier checks what the log signs now.
+func (l *openLog) verifier() note.Verifier { return l.now.Load().verifier }
 
 // logSpecs are the logs of an instance: their names in the database, their
 // keys, and what is put behind the origin of the instance for theirs.
@@ -78,6 +91,7 @@ func (s *Server) openLogs(ctx context.Context) error {
 		return err
 	}
 	t := s.trust
+	t.heads = heads
 	for _, spec := range logSpecs {
 		o := tlog.Options{
 			Origin: t.instance.Origin() + spec.suffix, Store: s.db.TileLog(spec.name), Blobs: s.content.blobs,
@@ -95,10 +109,13 @@ func (s *Server) openLogs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		l := &openLog{name: spec.name, key: t.instance.Key(spec.slot), o: o}
-		if err := s.sign(l, heads); err != nil {
+		k, err := s.logKeys(o.Origin, spec.slot)
+		if err != nil {
 			return fmt.Errorf("opening the log %s: %w", o.Origin, err)
 		}
+		o.Signer, o.Verifier, o.Heads = k.signer, k.verifier, k.heads
+		l := &openLog{name: spec.name, slot: spec.slot, o: o}
+		l.now.Store(k)
 		t.logs = append(t.logs, l)
 	}
 	if err := t.begin(ctx); err != nil {
@@ -118,27 +135,62 @@ func (s *Server) openLogs(ctx context.Context) error {
 	return nil
 }
 
-// sign gives a log its signer, its verifier and its head store.
-func (s *Server) sign(l *openLog, heads tlog.HeadStore) (err error) {
-	origin := l.o.Origin
-	if l.key.Slot == trust.LogCT {
-		l.o.Signer, err = tlog.NewRFC6962Signer(origin, l.key.Signer, s.clock)
+// logKeys returns the keys that the instance has for a log.
+func (s *Server) logKeys(origin string, slot trust.Slot) (*logKeys, error) {
+	t := s.trust
+	k := &logKeys{key: t.instance.Key(slot)}
+	var err error
+	if slot == trust.LogCT {
+		k.signer, err = tlog.NewRFC6962Signer(origin, k.key.Signer, s.clock)
 	} else {
-		l.o.Signer, err = tlog.NewEd25519Signer(origin, l.key.Signer)
+		k.signer, err = tlog.NewEd25519Signer(origin, k.key.Signer)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, p := range s.trust.instance.Logs(l.key.Slot) {
+	for _, p := range t.instance.Logs(slot) {
 		v, err := verifierOf(origin, p.SPKI)
+		if err != nil {
+			return nil, err
+		}
+		k.known = append(k.known, v)
+	}
+	k.verifier = k.known[len(k.known)-1]
+	if t.heads != nil {
+		k.heads = heirs{t.heads, k.known, k.signer}
+	}
+	return k, nil
+}
+
+// rekey gives the logs the keys that the instance has by now. Those who answer
+// with the ID of a key know it before anything is signed by it.
+func (s *Server) rekey(ctx context.Context) error {
+	t := s.trust
+	for _, l := range t.logs {
+		k, err := s.logKeys(l.o.Origin, l.slot)
 		if err != nil {
 			return err
 		}
-		l.known = append(l.known, v)
-	}
-	l.o.Verifier = l.known[len(l.known)-1]
-	if heads != nil {
-		l.o.Heads = heirs{heads, l.known, l.o.Signer}
+		if k.key.ID() == l.now.Load().key.ID() {
+			continue
+		}
+		switch l.slot {
+		case trust.LogRekor:
+			id, err := trust.CheckpointKeyID(l.o.Origin, k.key.SPKI)
+			if err != nil {
+				return err
+			}
+			t.rekor.Rekey(id)
+		case trust.LogCT:
+			if err := t.ct.Rekey(k.key.Signer); err != nil {
+				return err
+			}
+		}
+		if err := l.Rekey(ctx, k.signer, k.verifier, k.heads); err != nil {
+			return err
+		}
+		l.now.Store(k)
+		s.log.InfoContext(ctx, "the log goes on with another key", "log", l.o.Origin, "key", k.key.ID())
 	}
 	return nil
 }
@@ -175,20 +227,14 @@ func (h heirs) Load(ctx context.Context, origin string) ([]byte, error) {
 	return inherit(b, origin, h.known, h.signer)
 }
 
-// inherit returns a checkpoint as the key in use signs it, where one before it
-// has signed it. What none of them has signed comes back as it is.
+// inherit returns a checkpoint with the signature of the key in use, where one
+// before it has signed it. What none of them has signed comes back as it is.
 func inherit(signed []byte, origin string, known []note.Verifier, signer note.Signer) ([]byte, error) {
-	for i, v := range known {
-		c, err := tlog.OpenCheckpoint(signed, origin, v)
-		if err != nil {
-			continue
-		}
-		if i == len(known)-1 {
-			return signed, nil
-		}
-		return note.Sign(&note.Note{Text: c.Text()}, signer)
+	both, err := tlog.Countersign(signed, origin, known, signer)
+	if errors.Is(err, tlog.ErrSignature) {
+		return signed, nil
 	}
-	return signed, nil
+	return both, err
 }
 
 func headStore(c *config.Config) (tlog.HeadStore, error) {
@@ -269,23 +315,29 @@ func writeDurable(name string, b []byte) error {
 func (s *Server) wireLogs() (err error) {
 	t := s.trust
 	for _, l := range t.logs {
-		if l.key.Slot == trust.LogAudit {
-			continue
+		switch l.slot {
+		case trust.LogCT:
+			t.ct, err = ct.New(ct.Options{Adder: l, Source: l, Key: l.now.Load().key.Signer, Authorities: t.authorities, Clock: s.clock})
+		case trust.LogRekor:
+			t.rekor, err = t.newRekor(l)
 		}
-		if l.key.Slot == trust.LogCT {
-			t.ct, err = ct.New(ct.Options{Adder: l, Source: l, Key: l.key.Signer, Authorities: t.authorities, Clock: s.clock})
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		id, err := trust.CheckpointKeyID(l.o.Origin, l.key.SPKI)
 		if err != nil {
 			return err
 		}
-		t.rekor = rekor.New(rekor.Options{Adder: l, Source: l, ID: id})
 	}
 	return nil
+}
+
+func (t *trusted) newRekor(l *openLog) (*rekor.Log, error) {
+	o := rekor.Options{Adder: l, Source: l}
+	for _, p := range t.instance.Logs(trust.LogRekor) {
+		id, err := trust.CheckpointKeyID(l.o.Origin, p.SPKI)
+		if err != nil {
+			return nil, err
+		}
+		o.Older, o.ID = append(o.Older, id), id
+	}
+	return rekor.New(o), nil
 }
 
 // authorities are all certificates that ever signed certificates, and those
@@ -327,7 +379,8 @@ func (l *openLog) succeed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	signed, err := inherit(h.Published, l.o.Origin, l.known, l.o.Signer)
+	k := l.now.Load()
+	signed, err := inherit(h.Published, l.o.Origin, k.known, k.signer)
 	if err != nil || bytes.Equal(signed, h.Published) {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/bonded-dev/bonded/internal/cli"
 	"github.com/bonded-dev/bonded/internal/config"
+	"github.com/bonded-dev/bonded/internal/db"
 	"github.com/bonded-dev/bonded/internal/trust"
 	"github.com/bonded-dev/bonded/internal/trust/tuf"
 )
@@ -42,11 +43,16 @@ func (p parts) rotate(ctx context.Context, c *config.Config, r cli.RotateRequest
 		out.Request = string(csr)
 		return out, rotateError(err)
 	}
-	store := tuf.Options{Store: tuf.NewDir(tufFolder(o.Dir)), Keys: i, Clock: o.Clock, Log: o.Log, TimestampLife: time.Duration(c.Trust.Freshness)}
+	kept, done, err := publishedAt(ctx, c, o)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	store := tuf.Options{Store: kept, Keys: i, Clock: o.Clock, Log: o.Log, TimestampLife: time.Duration(c.Trust.Freshness)}
 	if r.GiveUp {
 		r.Slots = []string{string(trust.LogRekor), string(trust.LogCT), string(trust.LogAudit)}
 	}
-	if i, err = replace(ctx, i, o, off, r, store); err != nil {
+	if i, err = (rotation{i, o, off, store, offlinePlaces(c)}).run(ctx, r); err != nil {
 		return nil, rotateError(err)
 	}
 	if r.GiveUp {
@@ -65,17 +71,43 @@ func (p parts) rotate(ctx context.Context, c *config.Config, r cli.RotateRequest
 	return out, nil
 }
 
-// replace rotates, or publishes what is there where nothing is to be replaced.
-func replace(ctx context.Context, i *trust.Instance, o trust.Options, off *trust.Offline, r cli.RotateRequest, store tuf.Options) (*trust.Instance, error) {
+// publishedAt opens where the TUF repository of a configuration is served from:
+// a server on SQLite has the database for itself, and a folder for this.
+func publishedAt(ctx context.Context, c *config.Config, o trust.Options) (store tuf.Store, done func(), err error) {
+	if c.Database.Postgres == nil {
+		return tufFolder(o.Dir), func() {}, nil
+	}
+	database, err := openDB(ctx, c, db.Options{Clock: o.Clock, Logger: o.Log})
+	if err != nil {
+		return nil, nil, err
+	}
+	done = func() { _ = database.Close() } // nothing of it is open
+	if store, err = tufStore(ctx, c, database, o.Dir); err != nil {
+		done()
+	}
+	return store, done, err
+}
+
+// rotation is what a rotation works with.
+type rotation struct {
+	instance *trust.Instance
+	o        trust.Options
+	off      *trust.Offline
+	store    tuf.Options
+	plugins  map[trust.Slot]string // where offline keys are made that a KMS or HSM has
+}
+
+// run rotates, or publishes what is there where nothing is to be replaced.
+func (x rotation) run(ctx context.Context, r cli.RotateRequest) (*trust.Instance, error) {
 	if len(r.Slots) == 0 && r.Chain == nil && len(r.Forget) == 0 {
-		files, err := tuf.Documents(i)
+		files, err := tuf.Documents(x.instance)
 		if err != nil {
 			return nil, err
 		}
-		return i, tuf.New(store).Publish(ctx, tuf.Update{Files: files, Offline: off})
+		return x.instance, tuf.New(x.store).Publish(ctx, tuf.Update{Files: files, Offline: x.off})
 	}
 	c := trust.RotateOptions{
-		NewOffline: r.NewOfflineKeys, Passphrase: r.NewPassphrase, Chain: r.Chain, Forget: r.Forget, Offline: off, Publish: tuf.Hook(store),
+		NewOffline: r.NewOfflineKeys, Passphrase: r.NewPassphrase, Chain: r.Chain, Forget: r.Forget, Offline: x.off, Publish: tuf.Hook(x.store), Plugins: x.plugins,
 	}
 	for _, s := range r.Slots {
 		c.Slots = append(c.Slots, trust.Slot(s))
@@ -83,7 +115,7 @@ func replace(ctx context.Context, i *trust.Instance, o trust.Options, off *trust
 	if r.AtOnce {
 		c.Overlap = -1
 	}
-	return trust.Rotate(ctx, o, c)
+	return trust.Rotate(ctx, x.o, c)
 }
 
 // openOffline opens the offline keys that a request names, or those that were

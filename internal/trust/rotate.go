@@ -257,6 +257,9 @@ func (d *draft) newOffline(ctx context.Context, c RotateOptions) (*Offline, erro
 		if err != nil {
 			return nil, fmt.Errorf("making key %s: %w", s, err)
 		}
+		if bytes.Equal(key.SPKI, d.rec.Offline[s]) {
+			return nil, fmt.Errorf("replacing key %s: the key in %s is the one in use; make the new one there, and name it in trust.keys", s, key.Place)
+		}
 		off.set(key)
 		d.rec.Offline[s] = key.SPKI
 	}

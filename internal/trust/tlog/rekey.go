@@ -4,15 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/mod/sumdb/note"
 )
 
 // Countersign adds the signature of a key to a checkpoint that one of the known
-// keys has signed, and leaves those that it has. Errors match ErrSignature when
-// none of them has.
+// keys has signed, of which the newest is last, and leaves those that it has. One
+// that has the key's comes back as it is. Errors match ErrSignature when none of
+// the known keys has signed.
 func Countersign(signed []byte, origin string, known []note.Verifier, signer note.Signer) ([]byte, error) {
-	for _, v := range known {
+	for _, v := range slices.Backward(known) {
 		_, err := OpenCheckpoint(signed, origin, v)
 		if errors.Is(err, ErrSignature) {
 			continue

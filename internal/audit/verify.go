@@ -73,6 +73,7 @@ type verification struct {
 	head    tlog.Checkpoint
 	ahead   []tlog.Known // heads that are larger than the log
 	foreign []tlog.Known // heads of other logs
+	forks   []tlog.Known // heads of the same size and another root
 	stored  bool         // the head store has a head
 }
 
@@ -215,6 +216,8 @@ func (v *verification) divide() {
 			v.foreign = append(v.foreign, k)
 		case k.Checkpoint.Size > v.head.Size:
 			v.ahead = append(v.ahead, k)
+		case k.Checkpoint.Size == v.head.Size && k.Checkpoint.Root != v.head.Root:
+			v.forks = append(v.forks, k)
 		default:
 			known = append(known, k)
 		}
@@ -288,6 +291,8 @@ func (v *verification) judgeHistory(r tlog.Report) {
 		v.add("history", api.AuditWrong, nextKeep, "%s", r.Bad.Reason)
 	case len(v.foreign) > 0:
 		v.add("history", api.AuditWrong, nextKey, "%s is of the log %.100q, not of %s", v.foreign[0].From, v.foreign[0].Checkpoint.Origin, v.Origin)
+	case len(v.forks) > 0:
+		v.add("history", api.AuditWrong, nextKeep, "%s", v.forked())
 	case r.Bad != nil:
 		v.add("history", api.AuditCannotTell, nextKeep, "not told, as the tree is wrong")
 	case len(v.ahead) > 0:
@@ -299,6 +304,18 @@ func (v *verification) judgeHistory(r tlog.Report) {
 	default:
 		v.add("history", api.AuditOK, "", "the log goes on from %s seen before", heads(seen))
 	}
+}
+
+// forked describes a log that had another head of the same size. Older heads
+// that it goes on from say where it begins to differ.
+func (v *verification) forked() string {
+	var from int64
+	for _, k := range v.Known {
+		from = max(from, k.Checkpoint.Size)
+	}
+	f := v.forks[0]
+	return fmt.Sprintf("%s has seen the root %s at %d entries, and the log has %s there: an event among %d to %d was changed, or the log is shown differently to others",
+		f.From, f.Checkpoint.Root, f.Checkpoint.Size, v.head.Root, from+1, v.head.Size)
 }
 
 // setBack describes a log that was longer before.

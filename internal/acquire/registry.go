@@ -3,6 +3,7 @@ package acquire
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -131,15 +132,7 @@ const maxSaid = 300
 
 // explain turns the client's errors into ours, with the next step.
 func (s *registry) explain(ctx context.Context, err error) error {
-	said := strings.Map(func(c rune) rune {
-		if !unicode.IsPrint(c) {
-			return ' '
-		}
-		return c
-	}, err.Error())
-	if len(said) > maxSaid {
-		said = strings.ToValidUTF8(said[:maxSaid], "") + "…"
-	}
+	said := s.said(err)
 	var unknown *tls.CertificateVerificationError
 	switch {
 	case ctx.Err() != nil:
@@ -154,6 +147,36 @@ func (s *registry) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %s", ErrCorrupt, said)
 	}
 	return fmt.Errorf("%w: %s", ErrUnavailable, said)
+}
+
+// said is what a registry says about an error, in its words: what the client puts
+// around them, and the JSON that they come in, is left out.
+func (s *registry) said(err error) string {
+	text := err.Error()
+	if _, rest, ok := strings.Cut(text, s.at.CommonName()+": "); ok {
+		text = rest
+	}
+	text = strings.TrimPrefix(text, "request failed: ")
+	if i := strings.IndexAny(text, "{<"); i >= 0 {
+		var body struct {
+			Errors []struct{ Message string }
+		}
+		page := text[i:]
+		text = strings.TrimRight(text[:i], ": ")
+		if json.NewDecoder(strings.NewReader(page)).Decode(&body) == nil && len(body.Errors) > 0 && body.Errors[0].Message != "" {
+			text = body.Errors[0].Message + " (" + text + ")"
+		}
+	}
+	text = strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return ' '
+		}
+		return c
+	}, text)
+	if len(text) > maxSaid {
+		text = strings.ToValidUTF8(text[:maxSaid], "") + "…"
+	}
+	return text
 }
 
 func (s *registry) Name() string { return s.ref.String() }

@@ -182,6 +182,16 @@ func TestRegistryFaults(t *testing.T) {
 			}
 			return true
 		}, "limit", ErrCorrupt},
+		"an error in JSON": {"team/app:1.0", func(w http.ResponseWriter, _ *http.Request, path string) bool {
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"no tag 1.0 here"}]}`)
+			return true
+		}, "the registry does not have it: no tag 1.0 here (not found [http 404])", ErrNotFound},
+		"a page": {"team/app:1.0", func(w http.ResponseWriter, _ *http.Request, path string) bool {
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, "<html>hello</html>")
+			return true
+		}, "the registry does not have it: not found [http 404]", ErrNotFound},
 		"no manifest": {"team/app:1.0", func(w http.ResponseWriter, _ *http.Request, path string) bool {
 			fmt.Fprint(w, "<html>hello</html>")
 			return true

@@ -117,9 +117,9 @@ type ScanRequest struct {
 // ScanResult is what a scan found.
 type ScanResult struct {
 	Target    string        `json:"target"`
-	Inventory api.Inventory `json:"inventory"`
+	Inventory api.Inventory `json:"inventory"` // its Repository is empty: it stands in none
 	Findings  api.Findings  `json:"findings"`
-	Decision  api.Decision  `json:"decision"`
+	Decision  api.Decision  `json:"decision"` // as if it stood in the gate's zone
 }
 
 // AuditRequest says what an audit log is held against.

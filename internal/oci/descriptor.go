@@ -37,8 +37,11 @@ type Platform struct {
 	Variant      string   `json:"variant,omitempty"`
 }
 
-// String returns "os/architecture[/variant]".
+// String returns "os/architecture[/variant]", "" for none.
 func (p Platform) String() string {
+	if p.OS == "" && p.Architecture == "" {
+		return ""
+	}
 	s := p.OS + "/" + p.Architecture
 	if p.Variant != "" {
 		s += "/" + p.Variant

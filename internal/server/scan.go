@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
+	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/acquire"
 	"github.com/bonded-dev/bonded/internal/analyze"
 	"github.com/bonded-dev/bonded/internal/analyze/extractor"
@@ -69,7 +71,18 @@ func (s Scanner) Scan(ctx context.Context, r cli.ScanRequest) (*cli.ScanResult, 
 	if err != nil {
 		return nil, sourceError(err)
 	}
+	a.Inventory.Repository, a.Findings.Repository = "", "" // it stands in none
+	withoutServer(&a.Decision)
 	return &cli.ScanResult{Target: named(src.Name(), chosen), Inventory: a.Inventory, Findings: a.Findings, Decision: a.Decision}, nil
+}
+
+// withoutServer has a decision name the next step that there is where no server
+// is asked: gates name that of a server.
+func withoutServer(d *api.Decision) {
+	next := strings.NewReplacer("bonded feed update", "bonded scan --advisories FOLDER")
+	for i := range d.Reasons {
+		d.Reasons[i].Says, d.Reasons[i].Remedy = next.Replace(d.Reasons[i].Says), next.Replace(d.Reasons[i].Remedy)
+	}
 }
 
 func gateFor(r cli.ScanRequest) (*policy.Gate, error) {

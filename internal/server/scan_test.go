@@ -135,6 +135,23 @@ func TestScan(t *testing.T) {
 	}
 }
 
+// TestScanKnowsNoServer: a scan names no repository, and no step that takes a
+// server.
+func TestScanKnowsNoServer(t *testing.T) {
+	good := writeTree(t, layoutFiles(t, layerOf(t, map[string][]byte{"etc/motd": []byte("hello")})))
+	out, problem, _ := runScan(t, nil, good, "-o", "json")
+	var got cli.ScanResult
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatalf("%v\n%s%s", err, out, problem)
+	}
+	if got.Inventory.Repository != "" || got.Findings.Repository != "" || got.Inventory.Platform != "linux/amd64" {
+		t.Errorf("of %+v", got.Inventory.Artifact)
+	}
+	if strings.Contains(out, "feed update") || !strings.Contains(out, "malicious: bonded scan --advisories FOLDER") {
+		t.Errorf("it names the next step of a server:\n%s", out)
+	}
+}
+
 // What a scan says of an image in a registry, its server says too, in the same
 // words.
 func TestScanSaysWhatTheServerSays(t *testing.T) {

@@ -101,6 +101,8 @@ type asked struct {
 	index    *vuln.Index              // set by the first ask
 	trusted  *Trusted                 // likewise
 	known    map[oci.Digest]*relative // below the index that was asked about first
+	// distrusted is what trust has ended in; set by the first ask.
+	distrusted *distrusted
 }
 
 // ask runs the gate of q.at's zone.
@@ -123,6 +125,14 @@ func (a *Assessor) ask(ctx context.Context, q asked) (*Verdict, error) {
 	if x.image != nil {
 		v.Under = x.snapshot.Seq
 	}
+	if q.distrusted == nil {
+		if q.distrusted, err = a.distrust(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.drop(ctx, q.distrusted, x); err != nil {
+		return nil, err
+	}
 	in := a.input(q, x)
 	if x.manifest.IsIndex() {
 		if q.depth > oci.MaxIndexDepth {
@@ -136,6 +146,7 @@ func (a *Assessor) ask(ctx context.Context, q asked) (*Verdict, error) {
 	if err != nil {
 		return nil, fmt.Errorf("judging %s@%s: %w", q.at.Repository, q.at.Digest, err)
 	}
+	v.Decision.Inputs.Revocations = q.distrusted.seq
 	slices.SortFunc(v.Evidence, compareDigests)
 	v.Evidence = slices.Compact(v.Evidence)
 	return v, nil
@@ -239,12 +250,14 @@ func (a *Assessor) relative(ctx context.Context, q asked, d oci.Digest) (*relati
 		return nil, err
 	case placed.Manifest.Kind == oci.KindEvidence:
 		return &relative{present: true, evidence: true}, nil
+	case placed.State == repo.Revoked:
+		return a.outOfReach(ctx, placed)
 	case q.recorded && placed.State == repo.Held && placed.Decision == 0:
 		return &relative{present: true}, nil // its own job is still to come, and asks for the index again
 	}
 	at := placed.Placement
 	at.Repository = q.at.Repository
-	verdict, err := a.ask(ctx, asked{from: q.from, at: at, clause: q.clause, recorded: q.recorded, depth: q.depth + 1, index: q.index, trusted: q.trusted, known: q.known})
+	verdict, err := a.ask(ctx, asked{from: q.from, at: at, clause: q.clause, recorded: q.recorded, depth: q.depth + 1, index: q.index, trusted: q.trusted, known: q.known, distrusted: q.distrusted})
 	return &relative{present: true, verdict: verdict}, err
 }
 

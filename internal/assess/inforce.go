@@ -104,5 +104,12 @@ func (a *Assessor) stillInForce(ctx context.Context, tx Tx, r oci.Repository, v 
 	if v.Under != independent && v.Under != snapshot {
 		return fmt.Errorf("%s was judged under snapshot %d of the advisories, and %d is in force: %w", r, v.Under, snapshot, repo.ErrConflict)
 	}
+	seq, err := tx.RevocationSeq(ctx)
+	if err != nil {
+		return err
+	}
+	if v.Decision.Inputs.Revocations != seq {
+		return fmt.Errorf("%s was judged under revocation %d, and %d is the latest: %w", r, v.Decision.Inputs.Revocations, seq, repo.ErrConflict)
+	}
 	return a.sameGate(r, gate)
 }

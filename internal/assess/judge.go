@@ -76,6 +76,11 @@ func (a *Assessor) judge(ctx context.Context, r oci.Repository, d oci.Digest) er
 	q := asked{from: r, at: s.at, clause: policy.Enter, recorded: true}
 	switch s.at.State {
 	case repo.Held, repo.Denied:
+	case repo.Revoked:
+		stays, err := view(ctx, a.DB, func(tx Tx) (bool, error) { return barred(ctx, tx, r, d) })
+		if err != nil || stays {
+			return ignoreGone(err)
+		}
 	case repo.Admitted:
 		q.clause, q.promised = policy.Stay, s.promises()
 	default:
@@ -112,6 +117,11 @@ func (a *Assessor) judge(ctx context.Context, r oci.Repository, d oci.Digest) er
 				continue
 			}
 			if err := a.stillInForce(ctx, tx, r, v); err != nil {
+				return err
+			}
+		}
+		if now.at.State == repo.Revoked && j.verdict.Decision.Outcome != api.Allow {
+			if stays, err := tx.Withdrawn(ctx, r, d); err != nil || stays {
 				return err
 			}
 		}
@@ -167,6 +177,9 @@ func (a *Assessor) apply(ctx context.Context, tx Tx, s *standing, j judged) erro
 	}
 	at.Decision = id
 	a.settle(&at, d)
+	if s.at.State == repo.Revoked {
+		released(&s.at, &at, d.Outcome)
+	}
 	if j.entry != nil && at.State == repo.Admitted && !j.enters() {
 		at.RecheckAt = earlier(at.RecheckAt, j.entry.Decision.ValidUntil)
 	}

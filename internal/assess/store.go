@@ -118,6 +118,7 @@ type Tx interface {
 	Inverse
 	Decisions
 	Notes
+	Distrust
 	InForce
 	EvidenceRows
 	vuln.Publisher

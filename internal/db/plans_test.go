@@ -27,6 +27,7 @@ var walks = []struct{ text, why string }{
 	{"FROM outbox ORDER BY", "in the order of the key, as many as wait"},
 	{"FROM entry WHERE 1 = 1 ORDER BY seq", "in the order of the key, with a limit"},
 	{"INSERT INTO entry (seq", "the rows that it is given"},
+	{"SELECT id, 1, 0, 0, x''", "once, by a migration"},
 	{"FROM snapshot ORDER BY seq", "in the order of the key, one row"},
 	{"FROM job WHERE state = 2 ORDER BY", "the index holds only those"},
 	{"FROM job WHERE state < 2 AND kind", "in the order of the index, until the first of those kinds"},

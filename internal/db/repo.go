@@ -302,7 +302,7 @@ func (tx *Tx) refused(ctx context.Context, r oci.Repository, d oci.Digest) (*rep
 				WHERE h.repository_id = (SELECT n.id FROM repository n WHERE n.name = ?) AND h.content_id = (SELECT c.id FROM content c WHERE c.digest = ?)
 				ORDER BY h.placement_id DESC LIMIT ?) AS newest
 			CROSS JOIN placement p CROSS JOIN repository r
-		WHERE p.id = newest.placement_id AND r.id = p.repository_id AND p.state IN ('held', 'denied', 'withdrawn')
+		WHERE p.id = newest.placement_id AND r.id = p.repository_id AND p.state IN ('held', 'denied', 'withdrawn', 'revoked')
 		ORDER BY CASE p.state WHEN 'held' THEN 0 WHEN 'denied' THEN 1 ELSE 2 END, p.brought_at DESC, p.digest LIMIT 1`,
 		r.String(), d.String(), refusedOf)
 	if err != nil {

@@ -177,6 +177,11 @@ func (tx *Tx) place(ctx context.Context, p *repo.Placement) error {
 	if err != nil {
 		return err
 	}
+	if before != p.State && (stated(before) || stated(p.State)) {
+		if err := tx.advance(ctx, rid); err != nil {
+			return err
+		}
+	}
 	if (before == repo.Removed) == (p.State == repo.Removed) {
 		return nil
 	}
@@ -260,11 +265,17 @@ func (tx *Tx) setTag(ctx context.Context, r oci.Repository, tag string, d oci.Di
 	switch {
 	case d.IsZero() && before.IsZero():
 	case d.IsZero():
+		if err := tx.advanceNamed(ctx, r); err != nil {
+			return before, err
+		}
 		_, err = tx.exec(ctx, `DELETE FROM tag WHERE name = ? AND repository_id = (SELECT id FROM repository WHERE name = ?)`, tag, r.String())
 	default:
 		var rid, pid int64
 		if rid, pid, err = tx.standing(ctx, r, d); err == nil {
 			err = tx.moveTag(ctx, rid, tag, pid)
+		}
+		if err == nil && before != d {
+			err = tx.advance(ctx, rid)
 		}
 		if subject, ok := repo.EvidenceTag(tag); ok && err == nil {
 			_, err = tx.exec(ctx, `INSERT INTO about (subject, manifest_id)

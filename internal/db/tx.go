@@ -43,6 +43,8 @@ type Tx struct {
 	db   *DB
 	conn *conn.Conn // nil when the transaction has ended
 	left Commit
+	// advanced holds the repositories whose epochs have grown.
+	advanced map[int64]bool
 }
 
 func (db *DB) tx(c *conn.Conn) *Tx { return &Tx{db: db, conn: c} }

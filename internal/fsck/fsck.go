@@ -250,7 +250,7 @@ func (c *checker) placements(ctx context.Context) error {
 			if p.Kind != oci.KindEvidence {
 				c.wrong("placement", name, "%s stands ungated, as if it were evidence", p.Kind)
 			}
-		case repo.Held, repo.Denied, repo.Withdrawn, repo.Removed:
+		case repo.Held, repo.Denied, repo.Withdrawn, repo.Revoked, repo.Removed:
 		default:
 			c.wrong("placement", name, "unknown state %q", p.State)
 		}

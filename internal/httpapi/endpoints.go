@@ -90,6 +90,13 @@ var endpoints = []endpoint{
 	}, answer: typeOf[api.Page[api.Event]](), serve: (*call).events},
 	{method: "POST", path: "/audit/verify", access: known, needs: "read-audit", summary: "Verify the audit log, and the rows of the database against it", answer: typeOf[api.AuditCheck](), serve: (*call).verifyAudit},
 
+	{method: "GET", path: "/epoch", access: anyone, summary: "Tell the state of a repository and its number, with the proof that the server has signed it", query: []parameter{
+		{name: "repository", about: "whose state", required: true}, {name: "state", about: "with the lines of the state", values: []string{"true", "false"}},
+	}, answer: typeOf[api.RepositoryEpoch](), serve: (*call).repositoryEpoch},
+	{method: "GET", path: "/revocations", access: known, needs: "revoke", summary: "List revocations, newest first; also for read-audit", query: []parameter{afterParam, limitParam}, answer: typeOf[api.Page[api.Revocation]](), serve: (*call).revocations},
+	{method: "POST", path: "/revocations", access: known, needs: "revoke", summary: "End trust in a digest, key, identity, builder, feed or window, or tell what that would do", body: typeOf[api.RevokeRequest](), answer: typeOf[api.Revoked](), serve: (*call).revokeTrust},
+	{method: "POST", path: "/revocations/{id}/lift", access: known, needs: "revoke", summary: "Lift a revocation", body: typeOf[api.LiftRequest](), answer: typeOf[api.Revoked](), serve: (*call).liftRevocation},
+
 	{method: "POST", path: "/enrol", access: public, summary: "Redeem a one-time code for a name and a secret", body: typeOf[api.EnrolRequest](), answer: typeOf[api.Enrolled](), serve: (*call).enrol},
 	{method: "GET", path: "/self", access: known, summary: "Return the caller's own account", answer: typeOf[api.Account](), serve: (*call).self},
 	{method: "POST", path: "/tokens", access: known, summary: "Make a further token of the caller's own account", body: typeOf[api.TokenRequest](), answer: typeOf[api.Enrolled](), status: http.StatusCreated, serve: (*call).newToken},

@@ -14,6 +14,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/assess"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/blob"
+	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/push"
 	"github.com/bonded-dev/bonded/internal/repo"
@@ -71,6 +72,7 @@ var table = []row{
 	{authz.ErrNotPermitted, http.StatusForbidden, "not-permitted", ""},
 	{authz.ErrInvalid, http.StatusBadRequest, "invalid", ""},
 	{authz.ErrGrantInvalid, http.StatusBadRequest, "invalid", ""},
+	{evidence.ErrRevocationInvalid, http.StatusBadRequest, "invalid", ""},
 	{oci.ErrNameInvalid, http.StatusBadRequest, "invalid", ""},
 	{oci.ErrTagInvalid, http.StatusBadRequest, "invalid", ""},
 	{oci.ErrDigestInvalid, http.StatusBadRequest, "invalid", ""},

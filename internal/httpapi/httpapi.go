@@ -34,6 +34,8 @@ type Options struct {
 	Enrol      Enroller
 	Keys       KeyKeeper
 	Trust      Trust
+	Revoke     Revoker
+	Epochs     Epochs
 	Report     Reporter
 	Clock      func() time.Time // that of connections: streams end by it when nobody reads them
 	Log        *slog.Logger

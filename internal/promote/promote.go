@@ -38,6 +38,7 @@ type Tx interface {
 	repo.Reader
 	repo.Writer
 	repo.Graph
+	repo.Trust
 	audit.Outbox
 	job.Enqueuer
 	// InForce returns the number of the advisories in force, and the gate of a
@@ -229,6 +230,9 @@ type move struct {
 
 func (m *move) commit(ctx context.Context, tx Tx) error {
 	if err := m.inForce(ctx, tx); err != nil {
+		return err
+	}
+	if err := m.stillTrusted(ctx, tx); err != nil {
 		return err
 	}
 	m.closure, m.seen, m.placed = nil, map[oci.Digest]bool{}, map[oci.Digest]bool{}

@@ -120,6 +120,9 @@ type putting struct {
 }
 
 func (p *putting) commit(ctx context.Context, tx Tx) error {
+	if err := p.checkTrust(ctx, tx); err != nil {
+		return err
+	}
 	if err := p.checkContent(ctx, tx); err != nil {
 		return err
 	}
@@ -431,11 +434,11 @@ func (p *putting) placeIn(ctx context.Context, tx Tx, r oci.Repository, d oci.Di
 		return err
 	}
 	at := placed.Placement
-	if d == p.m.Digest && r == p.act.Repository() && at.State != repo.Withdrawn {
+	if d == p.m.Digest && r == p.act.Repository() && at.State != repo.Withdrawn && at.State != repo.Revoked {
 		p.state = at.State
 	}
 	switch at.State {
-	case repo.Withdrawn:
+	case repo.Withdrawn, repo.Revoked: // that it may stand nowhere was found before
 		at.State, at.AdmittedAt = state, time.Time{}
 		at.Decision, at.Sentence = 0, ""
 	case repo.Held, repo.Denied:

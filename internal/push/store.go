@@ -41,6 +41,7 @@ type Tx interface {
 	repo.Reader
 	repo.Writer
 	repo.Graph
+	repo.Trust
 	audit.Outbox
 	job.Enqueuer
 }

@@ -43,7 +43,7 @@ func (c *call) manifestGet() error {
 		return err
 	}
 	if !v.Visible(&m.Placement) {
-		if v.Own {
+		if v.Own && (m.State != repo.Revoked || m.BroughtBy != v.Principal) {
 			return c.noManifest()
 		}
 		return refused(&m.Placement, m.Manifest.Digest, manifestUnknown)

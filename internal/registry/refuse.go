@@ -15,15 +15,15 @@ import (
 // code that of something unknown.
 //
 // What is held is not there yet, for all but who brought it: 404, though the
-// text says that it is held. What was denied or withdrawn is refused, with the
-// sentence that the decision holds.
+// text says that it is held. What was denied, withdrawn or revoked is refused,
+// with the sentence that the decision holds.
 func refused(at *repo.Placement, what oci.Digest, code Code) error {
 	name := at.Repository.String() + "@" + at.Digest.String()
 	why := "see: bonded why " + name
 	switch at.State {
 	case repo.Held:
 		return &fault{http.StatusNotFound, code, fmt.Sprintf("%s waits in the intake of %s for its decision and cannot be pulled yet; %s", at.Digest.Short(), at.Repository, why), why}
-	case repo.Denied, repo.Withdrawn:
+	case repo.Denied, repo.Withdrawn, repo.Revoked:
 		sentence := at.Sentence
 		if sentence == "" {
 			sentence = fmt.Sprintf("%s was %s; %s", name, at.State, why)

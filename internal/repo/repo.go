@@ -37,6 +37,8 @@ const (
 	Attached State = "attached"
 	// Withdrawn stood in the zone and was taken out.
 	Withdrawn State = "withdrawn"
+	// Revoked was taken out of everybody's reach, because trust in it has ended.
+	Revoked State = "revoked"
 	// Removed is the tombstone of a deleted placement; it is found by no reader.
 	Removed State = "removed"
 )

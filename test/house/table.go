@@ -67,6 +67,7 @@ var rooms = map[string]room{
 	"internal/assess":  {tier: flows},
 	"internal/waiver":  {tier: flows},
 	"internal/promote": {tier: flows},
+	"internal/revoke":  {tier: flows},
 	"internal/sign":    {tier: flows},
 	"internal/admit":   {tier: flows},
 	"internal/fleet":   {tier: flows},

@@ -8,7 +8,8 @@ import "github.com/bonded-dev/bonded/internal/repo"
 // visible is Viewer.Visible in SQL, for placements of all states. Evidence is
 // visible where its subject is; where the subject is not in the repository, to
 // who brought it. The subject can be evidence itself, so the chain is followed
-// to the first placement that is none, or whose subject is not here.
+// to the first placement that is none, or whose subject is not here. What a tag
+// of cosign's older form once said is as good as a subject.
 func visible(v repo.Viewer) (string, []any) { return seen(v, `'held', 'denied'`) }
 
 // readable is visible for the blobs of a placement: those of a denied one stay
@@ -21,7 +22,7 @@ func seen(v repo.Viewer, intake string) (string, []any) {
 	standing, about := `p.state = 'admitted' OR p.state IN (`+intake+`) AND p.brought_by = ?`, chain
 	switch {
 	case v.Quarantine:
-		return `p.state NOT IN ('removed', 'revoked')`, nil
+		return `p.state <> 'removed'`, nil
 	case v.Own:
 		standing, about = `p.state IN ('admitted', `+intake+`) AND p.brought_by = ?`, chainOwn
 	}
@@ -37,7 +38,10 @@ const (
 
 	chainUp = `(
 	WITH RECURSIVE up (state, brought_by, subject, depth) AS (
-		SELECT p.state, p.brought_by, (SELECT pm.subject FROM manifest pm WHERE pm.id = p.manifest_id), 0
+		SELECT p.state, p.brought_by, COALESCE((SELECT NULLIF(pm.subject, '') FROM manifest pm WHERE pm.id = p.manifest_id), (
+			SELECT o.subject FROM about o CROSS JOIN placement os WHERE o.manifest_id = p.manifest_id
+				AND os.repository_id = p.repository_id AND os.digest = o.subject AND os.state <> 'removed'
+			ORDER BY o.subject LIMIT 1), ''), 0
 		UNION ALL
 		SELECT s.state, s.brought_by, sm.subject, up.depth + 1
 		FROM up

@@ -179,6 +179,25 @@ func testGraph(f *fixture) {
 		_, err := tx.SetTag(ctx, dev, "sha256-"+two.Digest.Hex()+".sig", both.Digest) // no evidence
 		return err
 	})
+	f.view(func(ctx context.Context, tx Tx) error {
+		// It is seen by who sees what it is about, and elsewhere by who brought it.
+		for _, tt := range []struct {
+			r    oci.Repository
+			d    oci.Digest
+			v    repo.Viewer
+			want bool
+		}{
+			{dev, old.Digest, repo.Viewer{Principal: "alice"}, true}, {dev, old.Digest, repo.Viewer{Principal: "carol"}, false},
+			{foreignRepo, elsewhere.Digest, repo.Viewer{Principal: "bob"}, true}, {foreignRepo, elsewhere.Digest, repo.Viewer{Principal: "alice"}, false},
+		} {
+			placed, err := tx.Lookup(ctx, tt.r, repo.Selector{Digest: tt.d}, tt.v)
+			f.wantErr("looking up evidence of the older form", err, nil)
+			if err == nil {
+				f.check("whether it is seen by "+tt.v.Principal, tt.v.Visible(&placed.Placement), tt.want)
+			}
+		}
+		return nil
+	})
 	f.update(func(ctx context.Context, tx Tx) error {
 		for _, tag := range []string{"b", "a"} {
 			if _, err := tx.SetTag(ctx, staging, tag, one.Digest); err != nil {

@@ -8,6 +8,8 @@ CREATE TABLE about (
 	PRIMARY KEY (subject, manifest_id)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX about_manifest ON about (manifest_id, subject);
+
 INSERT INTO about (subject, manifest_id)
 SELECT DISTINCT 'sha256:' || substr(a.name, 8, 64), p.manifest_id
 FROM tag a JOIN placement p ON p.id = a.placement_id

@@ -22,7 +22,7 @@ func seen(v repo.Viewer, intake string) (string, []any) {
 	standing, about := `p.state = 'admitted' OR p.state IN (`+intake+`) AND p.brought_by = ?`, chain
 	switch {
 	case v.Quarantine:
-		return `p.state <> 'removed'`, nil
+		return `p.state NOT IN ('removed', 'revoked')`, nil
 	case v.Own:
 		standing, about = `p.state IN ('admitted', `+intake+`) AND p.brought_by = ?`, chainOwn
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -44,11 +45,14 @@ type world struct {
 	i      *signtest.Instance
 	clock  *clock
 	zones  repo.Zones
+	blobs  *mem.Store
 	change func(*sign.Options)
 
 	mu       sync.Mutex // guards the rest
 	recorded []audit.Event
 	tampered func([]byte) []byte // changes what is read of a decision; nil does not
+	lives    int                 // commits until the process is dead, where it is to die
+	mortal   bool
 }
 
 // watched is a transaction whose events are seen.
@@ -73,6 +77,9 @@ func (tx *watched) Payload(ctx context.Context, id int64) ([]byte, *api.Decision
 
 func (w *world) txs(run func(context.Context, func(*db.Tx) error) error) func(context.Context, func(sign.Tx) error) error {
 	return func(ctx context.Context, fn func(sign.Tx) error) error {
+		if w.dead(false) {
+			return errDead
+		}
 		var seen *watched
 		err := run(ctx, func(tx *db.Tx) error {
 			seen = &watched{Tx: tx, w: w}
@@ -82,9 +89,45 @@ func (w *world) txs(run func(context.Context, func(*db.Tx) error) error) func(co
 			w.mu.Lock()
 			w.recorded = append(w.recorded, seen.events...)
 			w.mu.Unlock()
+			if len(seen.events) > 0 && w.dead(true) {
+				return errDead
+			}
 		}
 		return err
 	}
+}
+
+// dieAfter lets the process that begins now die after n commits.
+func (w *world) dieAfter(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lives, w.mortal = n, true
+}
+
+// dies reports whether it did, and lets the next one live.
+func (w *world) dies() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	dead := w.mortal && w.lives <= 0
+	w.mortal = false
+	return dead
+}
+
+// dead reports whether the process is dead, after one more commit where there
+// was one.
+func (w *world) dead(committed bool) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if committed {
+		w.lives--
+	}
+	return w.mortal && w.lives <= 0
+}
+
+func (w *world) recordedEvents() []audit.Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.recorded)
 }
 
 var app = oci.MustRepository("production/app")
@@ -95,6 +138,7 @@ func newWorld(t testing.TB, o db.Options, change func(*sign.Options)) *world {
 	w.d = dbtest.Open(t, o)
 	w.i = signtest.New(t, w.clock.now)
 	w.zones = repo.Zones{"production": {Name: "production", Gate: "production"}, "staging": {Name: "staging", Gate: "production"}, "sandbox": {Name: "sandbox", Sandbox: true}}
+	w.blobs = mem.New(mem.Options{Now: w.clock.now})
 	w.Flow = w.flow()
 	return w
 }
@@ -104,7 +148,7 @@ func (w *world) flow() *sign.Flow {
 	w.Helper()
 	database := sign.DB{Update: w.txs(w.d.Update), View: w.txs(w.d.View)}
 	o := sign.Options{
-		DB: database, Signer: w.i.Signer(sign.Record{DB: database}, w.clock.now), URL: signtest.URL, Zones: w.zones, Blobs: mem.New(mem.Options{Now: w.clock.now}),
+		DB: database, Signer: w.i.Signer(sign.Record{DB: database}, w.clock.now), URL: signtest.URL, Zones: w.zones, Blobs: w.blobs,
 		Clock: w.clock.now, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler),
 	}
 	if w.change != nil {

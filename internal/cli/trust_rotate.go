@@ -91,8 +91,7 @@ func (p *program) trustRotate() *cobra.Command {
 		Short: "Replace keys and certificates of the server on this machine",
 		Long: `Replace keys of the server on this machine, with the offline keys: clients
 learn of the new ones from what those sign. What was signed before stays good. A
-server that runs takes over by itself within seconds; a new key of a log is used
-from its next start on.
+server that runs takes over by itself within seconds.
 
 Slots: ` + slotList() + `.
 Without a slot, what is there is published again: after the server's URL

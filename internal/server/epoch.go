@@ -30,7 +30,13 @@ type epochs struct {
 var _ sign.Epochs = epochs{}
 
 // newEpochs returns the epochs of the repositories of the server.
-func (s *Server) newEpochs() epochs { return epochs{db: s.db, zones: s.zones, clock: s.clock} }
+func (s *Server) newEpochs() epochs {
+	e := epochs{db: s.db, zones: s.zones, clock: s.clock}
+	if s.trust != nil && s.trust.sign != nil {
+		e.path = s.trust.sign.EpochPath
+	}
+	return e
+}
 
 func (e epochs) now() db.Epochs {
 	out := db.Epochs{Life: epochLife, At: e.clock()}

@@ -38,7 +38,7 @@ func (s *Server) wireSign() error {
 		CA:    t.ca, TSA: t.tsa, Log: t.rekor, Root: t.instance.TrustedRoot, Clock: s.clock, Rand: s.rand,
 	})
 	o := sign.Options{
-		DB: database, Signer: signer, URL: t.instance.URL(), Zones: s.zones, Blobs: s.content.blobs, Audit: s.auditHead, Describe: s.assess,
+		DB: database, Signer: signer, URL: t.instance.URL(), Zones: s.zones, Blobs: s.content.blobs, Audit: s.auditHead, Describe: s.assess, Epochs: s.newEpochs(),
 		Version: s.version, Clock: s.clock, Rand: s.rand, Log: s.log,
 	}
 	if s.config.Database.Postgres == nil {

@@ -53,8 +53,8 @@ func newWorld(t *testing.T, change ...func(*Options)) *world {
 	return w
 }
 
-// start opens the server on its folder, as after a restart.
-func (w *world) start() {
+// options are those by which the server is opened on its folder.
+func (w *world) options() Options {
 	w.Helper()
 	c := config.Default()
 	c.Listen, c.Data, c.TLS.Off = "127.0.0.1:0", config.Path(w.dir), true
@@ -67,7 +67,14 @@ func (w *world) start() {
 	}
 	o := Options{Config: &c, Dev: true, Version: "test", Log: log, Metrics: telemetry.NewRegistry("test"), Tracing: tracing}
 	w.change(&o)
-	if w.Server, err = New(w.Context(), o); err != nil {
+	return o
+}
+
+// start opens the server on its folder, as after a restart.
+func (w *world) start() {
+	w.Helper()
+	var err error
+	if w.Server, err = New(w.Context(), w.options()); err != nil {
 		w.Fatal(err)
 	}
 	if w.opened != nil {

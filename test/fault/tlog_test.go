@@ -36,6 +36,11 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "appending:", err)
 		os.Exit(3)
 	}
+	if folder := os.Getenv(envAudit); folder != "" {
+		err := auditForever(folder)
+		fmt.Fprintln(os.Stderr, "auditing:", err)
+		os.Exit(3)
+	}
 	os.Exit(m.Run())
 }
 

@@ -29,7 +29,8 @@ Exits with 0 when the gate allows it, 1 when it denies, 3 when it is held.`,
 		Example: `  bonded why production/payments/api:1.8
   bonded why sha256:9c1e6f1d1f0b3c1bb5d2ad1a5a3f7f6f0c2f7e5d4c3b2a190807060504034141f7
   bonded why dev/payments/api:1.8 --as-if production
-  bonded why dev/payments/api:1.9 --wait 5m`,
+  bonded why dev/payments/api:1.9 --wait 5m
+  bonded why production/payments/api:1.8 --proof -o json > decision.json`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: firstOnly(p.completeReferences),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -41,6 +42,7 @@ Exits with 0 when the gate allows it, 1 when it denies, 3 when it is held.`,
 		},
 	}
 	cmd.Flags().DurationVar(&wait, "wait", 0, "wait for the decision this long, a `TIME` such as 5m")
+	cmd.Flags().BoolVar(&q.Proof, "proof", false, "with all that proves the decision offline; waits for its batch to be signed")
 	cmd.Flags().StringVar(&q.Zone, "zone", "", "of several places of a DIGEST, look in this `ZONE`")
 	cmd.Flags().StringVar(&q.Hypothetical, "as-if", "", "ask the gate of another `ZONE` what it would say now; nothing is recorded")
 	p.must(cmd.RegisterFlagCompletionFunc("zone", p.completeZones))
@@ -80,6 +82,9 @@ func (p *program) runWhy(ctx context.Context, q client.WhyQuery, wait time.Durat
 		pg.waiting(w)
 		pg.elsewhere(w.Elsewhere)
 		pg.lookedAt(w.Decision, ref)
+		if q.Proof {
+			pg.proof(w.Proof)
+		}
 	})
 }
 
@@ -92,7 +97,7 @@ func (p *program) askWhy(ctx context.Context, c *client.Client, q client.WhyQuer
 	defer steps.done()
 	for end := p.env.Clock().Add(wait); ; {
 		w, err := c.Why(ctx, q)
-		if err != nil || w.Decision != nil || exitOfWhy(w) == exitDone || !p.env.Clock().Before(end) {
+		if err != nil || settled(w, q.Proof) || !p.env.Clock().Before(end) {
 			return w, err
 		}
 		steps.step("waiting for the decision")

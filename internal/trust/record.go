@@ -154,7 +154,8 @@ func (r *record) clone() *record {
 }
 
 // load opens all that a record names. places, from the configuration, say
-// where keys are now; the key must be the one of the record.
+// where keys are now; the key must be the one of the record. Where another one is
+// there, the place of the record counts, if it is none that guards less.
 func load(ctx context.Context, rec *record, from opener, places map[Slot]Place) (*state, error) {
 	b, err := rec.encode()
 	if err != nil {
@@ -181,14 +182,20 @@ func (r *record) open(ctx context.Context, s Slot, from opener, places map[Slot]
 	if !ok {
 		return Key{}, fmt.Errorf("opening key %s: %w: the record has none; restore the folder from a backup", s, ErrUnusable)
 	}
+	recorded, err := ParsePlace(kr.Place)
+	if err != nil {
+		return Key{}, fmt.Errorf("opening key %s: %w: %v", s, ErrUnusable, err)
+	}
 	at, ok := places[s]
 	if !ok {
-		var err error
-		if at, err = ParsePlace(kr.Place); err != nil {
-			return Key{}, fmt.Errorf("opening key %s: %w: %v", s, ErrUnusable, err)
-		}
+		at = recorded
 	}
 	k, err := from.open(ctx, s, at)
+	if err == nil && !bytes.Equal(k.SPKI, kr.SPKI) && at != recorded && recorded.Strength >= at.Strength {
+		// The configuration is the one from before a rotation, or one for the next.
+		at = recorded
+		k, err = from.open(ctx, s, at)
+	}
 	if err != nil {
 		return Key{}, err
 	}

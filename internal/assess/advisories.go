@@ -132,15 +132,18 @@ func (a *Assessor) HandleAdvisories(ctx context.Context, j job.Job) error {
 	if wider {
 		return a.RejudgeZone(ctx, "")
 	}
-	touched, err := vuln.Touched(ctx, a.AdvisoryRows, after, index)
+	c, err := vuln.Compare(ctx, a.AdvisoryRows, after, index)
 	if err != nil {
 		return err
 	}
-	var keys []Component
-	for _, t := range touched {
-		keys = append(keys, Component{Family: t.Key.Type, Name: t.Key.Name})
+	if c.Releases() {
+		return a.RejudgeZone(ctx, "")
 	}
-	return a.rejudgeWith(ctx, slices.Compact(keys))
+	keys, err := a.differing(ctx, c)
+	if err != nil {
+		return err
+	}
+	return a.rejudgeWith(ctx, keys)
 }
 
 // widened reports whether other ecosystems are covered than under the snapshot
@@ -165,7 +168,8 @@ const (
 	manifestsAtOnce = 50_000
 )
 
-// rejudgeWith has the placements judged again that hold one of the packages.
+// rejudgeWith has the placements judged again that hold one of the packages, in
+// the version given or, for "", in any.
 func (a *Assessor) rejudgeWith(ctx context.Context, keys []Component) error {
 	for chunk := range slices.Chunk(keys, keysAtOnce) {
 		var after oci.Digest

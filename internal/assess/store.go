@@ -6,22 +6,11 @@ import (
 
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/audit"
-	"github.com/bonded-dev/bonded/internal/inventory"
 	"github.com/bonded-dev/bonded/internal/job"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
 	"github.com/bonded-dev/bonded/internal/vuln"
 )
-
-// Component is a package version as the inverse index knows it: Family and Name
-// are Type and Name of its vuln.PackageKey. A set does not know the distribution
-// of its OS packages, so an answer can name images of others; judging them
-// tells.
-type Component struct {
-	Family  string
-	Name    string
-	Version string
-}
 
 // Facts keeps what analysis knows. Rows are never changed: the same key always
 // has the same content.
@@ -43,6 +32,9 @@ type FactsWriter interface {
 	PutLayerFacts(ctx context.Context, d oci.Digest, extractorSet string, facts []byte) error
 	// PutPackageSet stores an encoded set with the components it holds.
 	PutPackageSet(ctx context.Context, id oci.Digest, encoded []byte, components []Component) error
+	// PutComponents adds components to a stored set, so that it is Unindexed no
+	// more. Errors match repo.ErrNotFound.
+	PutComponents(ctx context.Context, set oci.Digest, components []Component) error
 	// PutImageRecord stores a packed inventory and which sets are visible in it.
 	PutImageRecord(ctx context.Context, manifest oci.Digest, extractorSet string, record []byte, sets []oci.Digest) error
 }
@@ -53,6 +45,12 @@ type Inverse interface {
 	// of those (family, name) keys (Version is ignored when ""), by digest in
 	// byte order after the one given.
 	ManifestsWith(ctx context.Context, keys []Component, after oci.Digest, limit int) ([]oci.Digest, error)
+	// Versions returns the versions of components with the key, each once, as
+	// far as they are kept: see MaxIndexed and Whole.
+	Versions(ctx context.Context, family, name string) ([]string, error)
+	// Unindexed returns some encoded sets that a program has stored which did not
+	// know all their Components.
+	Unindexed(ctx context.Context, limit int) (map[oci.Digest][]byte, error)
 	// Due returns placements whose RecheckAt or StayUntil is before the time
 	// given, oldest first.
 	Due(ctx context.Context, before time.Time, limit int) ([]repo.Placement, error)
@@ -131,21 +129,4 @@ type Tx interface {
 type DB struct {
 	Update func(ctx context.Context, fn func(Tx) error) error
 	View   func(ctx context.Context, fn func(Tx) error) error
-}
-
-// Components returns the components of a set for the inverse index.
-func Components(s *inventory.Set) []Component {
-	seen := map[Component]bool{}
-	var cs []Component
-	for i := range s.Packages {
-		p := &s.Packages[i]
-		for _, k := range vuln.KeysOf(p) {
-			c := Component{Family: k.Type, Name: k.Name, Version: p.Version}
-			if !seen[c] {
-				seen[c] = true
-				cs = append(cs, c)
-			}
-		}
-	}
-	return cs
 }

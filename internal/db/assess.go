@@ -1,14 +1,12 @@
 package db
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/bonded-dev/bonded/api"
@@ -65,21 +63,26 @@ func (tx *Tx) ImageRecord(ctx context.Context, manifest oci.Digest, extractorSet
 func (tx *Tx) PackageSets(ctx context.Context, ids []oci.Digest) (map[oci.Digest][]byte, error) {
 	sets := make(map[oci.Digest][]byte, len(ids))
 	err := chunks(texts(ids), func(part []any) error {
-		return tx.each(ctx, list(`SELECT digest, encoded FROM package_set WHERE digest IN (#)`, len(part)), part, func(rows *sql.Rows) error {
-			var s string
-			var b []byte
-			if err := rows.Scan(&s, &b); err != nil {
-				return err
-			}
-			d, err := oci.ParseDigest(s)
-			sets[d] = bytesOf(b)
-			return err
-		})
+		return tx.each(ctx, list(`SELECT digest, encoded FROM package_set WHERE digest IN (#)`, len(part)), part, addSet(sets))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading package sets: %w", err)
 	}
 	return sets, nil
+}
+
+// addSet adds rows of digests and encoded sets.
+func addSet(to map[oci.Digest][]byte) func(*sql.Rows) error {
+	return func(rows *sql.Rows) error {
+		var s string
+		var b []byte
+		if err := rows.Scan(&s, &b); err != nil {
+			return err
+		}
+		d, err := oci.ParseDigest(s)
+		to[d] = bytesOf(b)
+		return err
+	}
 }
 
 // texts returns digests as arguments of a statement, each once and sorted.
@@ -123,86 +126,6 @@ func (tx *Tx) PutImageRecord(ctx context.Context, manifest oci.Digest, extractor
 		return fmt.Errorf("storing the inventory of %s: %w", manifest, err)
 	}
 	return nil
-}
-
-// PutPackageSet implements assess.FactsWriter.
-func (tx *Tx) PutPackageSet(ctx context.Context, id oci.Digest, encoded []byte, components []assess.Component) error {
-	var set int64
-	err := tx.row(ctx, `INSERT INTO package_set (digest, encoded) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING RETURNING id`,
-		[]any{id.String(), bytesOf(encoded)}, &set)
-	if errors.Is(err, conn.ErrNoRow) {
-		return nil
-	}
-	if err == nil {
-		err = chunks(indexed(components), func(part []assess.Component) error { return tx.putComponents(ctx, set, part) })
-	}
-	if err != nil {
-		return fmt.Errorf("storing package set %s: %w", id, err)
-	}
-	return nil
-}
-
-// maxIndexed is the longest name or version that is found by, in bytes: no
-// advisory has a longer one, and PostgreSQL indexes less than 2.7 kB of a row.
-const maxIndexed = 512
-
-func cut(s string) string { return s[:min(len(s), maxIndexed)] }
-
-// indexed cuts what is too long to be indexed, and sorts.
-func indexed(components []assess.Component) []assess.Component {
-	cs := make([]assess.Component, len(components))
-	for i, c := range components {
-		cs[i] = assess.Component{Family: cut(c.Family), Name: cut(c.Name), Version: cut(c.Version)}
-	}
-	slices.SortFunc(cs, func(a, b assess.Component) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Family, b.Family), strings.Compare(a.Version, b.Version))
-	})
-	return slices.Compact(cs)
-}
-
-func (tx *Tx) putComponents(ctx context.Context, set int64, cs []assess.Component) error {
-	args := make([]any, 0, 3*len(cs))
-	for _, c := range cs {
-		args = append(args, c.Name, c.Family, c.Version)
-	}
-	_, err := tx.exec(ctx, `INSERT INTO component (name, family, version) VALUES `+marks(len(cs), "(?, ?, ?)")+`
-		ON CONFLICT (name, family, version) DO NOTHING`, args...)
-	if err != nil {
-		return err
-	}
-	_, err = tx.exec(ctx, `INSERT INTO set_component (component_id, package_set_id)
-		SELECT c.id, CAST(? AS bigint)
-		FROM (VALUES `+marks(len(cs), "(CAST(? AS text), CAST(? AS text), CAST(? AS text))")+`) AS v
-		CROSS JOIN component c WHERE c.name = v.column1 AND c.family = v.column2 AND c.version = v.column3
-		ON CONFLICT (component_id, package_set_id) DO NOTHING`, append([]any{set}, args...)...)
-	return err
-}
-
-// ManifestsWith implements assess.Inverse.
-func (tx *Tx) ManifestsWith(ctx context.Context, keys []assess.Component, after oci.Digest, limit int) ([]oci.Digest, error) {
-	var found []oci.Digest
-	err := chunks(indexed(keys), func(part []assess.Component) error {
-		where, args := "", []any{}
-		for i, k := range part {
-			if i > 0 {
-				where += " OR "
-			}
-			where += "(k.name = ? AND k.family = ? AND (k.version = ? OR CAST(? AS text) = ''))"
-			args = append(args, k.Name, k.Family, k.Version, k.Version)
-		}
-		ds, err := tx.digests(ctx, `SELECT c.digest FROM content c WHERE c.digest > ? AND c.id IN (
-				SELECT i.content_id FROM component k CROSS JOIN set_component s CROSS JOIN image_set i
-				WHERE (`+where+`) AND s.component_id = k.id AND i.package_set_id = s.package_set_id)
-			ORDER BY c.digest LIMIT ?`, append(append([]any{after.String()}, args...), limit)...)
-		found = append(found, ds...)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("looking for images by package: %w", err)
-	}
-	slices.SortFunc(found, func(a, b oci.Digest) int { return strings.Compare(a.String(), b.String()) })
-	found = slices.Compact(found)
-	return found[:min(len(found), limit)], nil
 }
 
 // Due implements assess.Inverse.

@@ -2,16 +2,21 @@ package db_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/pressly/goose/v3"
+
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/assess"
 	"github.com/bonded-dev/bonded/internal/db"
+	"github.com/bonded-dev/bonded/internal/db/dbtest"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
 )
@@ -150,6 +155,85 @@ func TestInverse(t *testing.T) {
 				check(t, fmt.Sprint(tt.name, ", pages of ", limit), got, tt.want)
 			}
 		}
+		for name, want := range map[string][]string{
+			"openssl": {"3.0.11", "3.0.15"}, "zlib": {"nul\uFFFD"}, "none": nil, long: {long[:assess.MaxIndexed]},
+		} {
+			view(t, d, func(ctx context.Context, tx *db.Tx) error {
+				got, err := tx.Versions(ctx, "deb", name)
+				slices.Sort(got)
+				check(t, "versions of "+name[:4], got, want)
+				for _, v := range got { // what is told is found
+					ds, err := tx.ManifestsWith(ctx, []assess.Component{comp(name, v)}, oci.Digest{}, 100)
+					if len(ds) == 0 || err != nil {
+						t.Errorf("no image has version %.10q of %.10s, %v", v, name, err)
+					}
+				}
+				return err
+			})
+		}
+	})
+}
+
+// TestCutInARune: what is kept of a long version is found by what is kept of it.
+func TestCutInARune(t *testing.T) {
+	each(t, func(t *testing.T, d *db.DB, _ *clock) {
+		for i := range 4 {
+			version := strings.Repeat("x", i) + strings.Repeat("\U0001F4A5", 200)
+			name := fmt.Sprint("p", i)
+			update(t, d, func(ctx context.Context, tx *db.Tx) error {
+				return errors.Join(
+					tx.PutPackageSet(ctx, digest(name), nil, []assess.Component{{Family: "npm", Name: name, Version: version}}),
+					tx.PutImageRecord(ctx, digest("image "+name), "set", nil, []oci.Digest{digest(name)}))
+			})
+			view(t, d, func(ctx context.Context, tx *db.Tx) error {
+				versions, err := tx.Versions(ctx, "npm", name)
+				if len(versions) != 1 || err != nil {
+					t.Fatalf("versions %q, %v", versions, err)
+				}
+				ds, err := tx.ManifestsWith(ctx, []assess.Component{{Family: "npm", Name: name, Version: versions[0]}}, oci.Digest{}, 10)
+				check(t, "images", ds, []oci.Digest{digest("image " + name)})
+				return err
+			})
+		}
+	})
+}
+
+// TestUnindexed: sets of before are handed out until their components are put.
+func TestUnindexed(t *testing.T) {
+	engines(t, func(t *testing.T, o db.Options, p *sql.DB, _ goose.Dialect, _ fs.FS) {
+		d := dbtest.Open(t, o)
+		update(t, d, func(ctx context.Context, tx *db.Tx) error {
+			return errors.Join(
+				tx.PutPackageSet(ctx, digest("old"), []byte("old"), nil), tx.PutPackageSet(ctx, digest("older"), []byte("older"), nil),
+				tx.PutPackageSet(ctx, digest("new"), []byte("new"), nil))
+		})
+		if _, err := p.Exec(`UPDATE package_set SET indexed = 0 WHERE digest <> '` + digest("new").String() + `'`); err != nil {
+			t.Fatal(err)
+		}
+		unindexed := func(limit int) (sets map[oci.Digest][]byte) {
+			view(t, d, func(ctx context.Context, tx *db.Tx) (err error) {
+				sets, err = tx.Unindexed(ctx, limit)
+				return err
+			})
+			return sets
+		}
+		check(t, "sets of before", unindexed(10), map[oci.Digest][]byte{digest("old"): []byte("old"), digest("older"): []byte("older")})
+		if n := len(unindexed(1)); n != 1 {
+			t.Errorf("%d sets, where one was asked for", n)
+		}
+		for range 2 { // once more changes nothing
+			update(t, d, func(ctx context.Context, tx *db.Tx) error {
+				return tx.PutComponents(ctx, digest("old"), []assess.Component{{Family: "deb", Name: "x", Version: "1"}})
+			})
+		}
+		check(t, "what is left", unindexed(10), map[oci.Digest][]byte{digest("older"): []byte("older")})
+		view(t, d, func(ctx context.Context, tx *db.Tx) error {
+			got, err := tx.Versions(ctx, "deb", "x")
+			check(t, "versions", got, []string{"1"})
+			return err
+		})
+		err := d.Update(t.Context(), func(tx *db.Tx) error { return tx.PutComponents(t.Context(), digest("none"), nil) })
+		wantErr(t, "a set that is not stored", err, repo.ErrNotFound)
 	})
 }
 

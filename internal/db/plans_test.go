@@ -31,6 +31,7 @@ var walks = []struct{ text, why string }{
 	{"FROM snapshot ORDER BY seq", "in the order of the key, one row"},
 	{"FROM job WHERE state = 2 ORDER BY", "the index holds only those"},
 	{"FROM job WHERE state < 2 AND kind", "in the order of the index, until the first of those kinds"},
+	{"FROM package_set WHERE indexed = 0 ORDER BY", "the index holds only those"},
 	{"FROM enrol_code WHERE expires", "codes are few and gone within minutes"},
 }
 
@@ -124,6 +125,8 @@ func everything(t *testing.T, d *db.DB, c *clock) {
 			note(tx.LayerFacts(ctx, w.layer, "set"))
 			note(tx.PackageSets(ctx, []oci.Digest{digest("s")}))
 			note(tx.ManifestsWith(ctx, []assess.Component{{Family: "deb", Name: "a"}, {Family: "deb", Name: "b", Version: "1"}}, oci.Digest{}, 10))
+			note(tx.Versions(ctx, "deb", "a"))
+			note(tx.Unindexed(ctx, 10))
 			note(tx.Due(ctx, noon, 10))
 			note(tx.Standing(ctx, "dev", w.r, w.m.Digest, 10))
 			note(tx.Standing(ctx, "", oci.Repository{}, oci.Digest{}, 10))
@@ -149,6 +152,9 @@ func everything(t *testing.T, d *db.DB, c *clock) {
 			func() error { _, err := tx.Referrers(ctx, w.r, w.m.Digest, "", repo.Viewer{}, page); return err },
 			func() error {
 				return tx.PutPackageSet(ctx, digest("s"), nil, []assess.Component{{Family: "deb", Name: "a"}})
+			},
+			func() error {
+				return tx.PutComponents(ctx, digest("s"), []assess.Component{{Family: "deb", Name: "b"}})
 			},
 			func() error { return tx.PutLayerFacts(ctx, w.layer, "set", nil) },
 			func() error { return tx.PutImageRecord(ctx, w.m.Digest, "set", nil, []oci.Digest{digest("s")}) },

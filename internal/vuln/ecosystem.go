@@ -268,6 +268,10 @@ func KeysOf(p *inventory.Package) []PackageKey {
 	return keys
 }
 
+// VersionOf returns the version of a package by which it is compared with what
+// advisories about one of its keys say: the source's where they name the source.
+func VersionOf(p *inventory.Package, k PackageKey) string { return advisoryVersion(p, k.Name) }
+
 // foldOf returns how names of a purl type are folded, nil when they are not.
 func foldOf(purlType string) func(string) string {
 	return ecosystems[byPURL[purlType]].fold

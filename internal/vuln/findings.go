@@ -144,8 +144,10 @@ func (x *Index) checkable(ecosystem string) (full string, reason Reason) {
 		return "", NoEcosystem
 	case !x.covered[base]:
 		return "", NotCovered
-	case ecosystems[base].releases && (full == base || !x.releases[full]):
-		return "", NoRelease
+	case ecosystems[base].releases:
+		if _, named := x.releases[full]; full == base || !named {
+			return "", NoRelease
+		}
 	}
 	return full, ""
 }

@@ -25,10 +25,11 @@ type Index struct {
 
 	chunks   [][]byte
 	recs     []recRef
+	feeds    []feedRef         // of all records, in the order in which they were added
 	keys     map[string]uint32 // ecosystem NUL name, canonical, to a position in starts
 	starts   []uint32          // where a key's postings begin; one more than keys
 	postings []posting
-	releases map[string]bool // canonical ecosystems, with release, that entries name
+	releases map[string]uint32 // canonical ecosystems, with release, that entries name; the least recRef.from of those
 
 	seed    maphash.Seed
 	ids     []idRef // ids, aliases and upstream ids of all records, by hash
@@ -40,7 +41,15 @@ type Index struct {
 // recRef says where a packed record is.
 type recRef struct {
 	chunk, off, size uint32
-	known            int64 // microseconds since 1970
+	from             uint32 // sequence number of the snapshot that it came into force with
+	known            int64  // microseconds since 1970
+}
+
+// feedRef says that the records from rec on, up to those of the next, are of
+// the feed.
+type feedRef struct {
+	name string
+	rec  uint32
 }
 
 // posting is one entry of one record.
@@ -67,7 +76,7 @@ type keyed struct {
 // NewBuilder returns an empty Builder.
 func NewBuilder() *Builder {
 	return &Builder{x: &Index{
-		keys: map[string]uint32{}, releases: map[string]bool{}, covered: map[string]bool{},
+		keys: map[string]uint32{}, releases: map[string]uint32{}, covered: map[string]bool{},
 		seed: maphash.MakeSeed(), memo: newMemo(memoCost),
 	}}
 }
@@ -102,6 +111,10 @@ func (b *Builder) Add(row Row) error {
 	if row.Known.IsZero() {
 		ref.known = 0
 	}
+	ref.from = uint32(row.From)
+	if n := len(x.feeds); n == 0 || x.feeds[n-1].name != row.Feed {
+		x.feeds = append(x.feeds, feedRef{row.Feed, rec})
+	}
 	c := cursor{rec: packed}
 	h := c.header()
 	if c.err != nil {
@@ -119,7 +132,10 @@ func (b *Builder) Add(row Row) error {
 			continue
 		}
 		b.scratch = append(append(append(b.scratch[:0], e.ecosystem...), 0), e.name...)
-		b.pending = append(b.pending, keyed{b.key(e.ecosystem), posting{rec, uint32(e.body)}})
+		b.pending = append(b.pending, keyed{b.key(), posting{rec, uint32(e.body)}})
+		if from, ok := x.releases[string(e.ecosystem)]; !ok || ref.from < from {
+			x.releases[string(e.ecosystem)] = ref.from
+		}
 		rated = rated || packed[e.body]&flagRating != 0
 	}
 	if h.withdrawn.IsZero() && (rated || packed[h.ratingAt] != 0) {
@@ -142,16 +158,13 @@ func (b *Builder) keep(packed []byte) ([]byte, recRef) {
 }
 
 // key returns the number of the key in scratch.
-func (b *Builder) key(ecosystem []byte) uint32 {
+func (b *Builder) key() uint32 {
 	x := b.x
 	if k, ok := x.keys[string(b.scratch)]; ok {
 		return k
 	}
 	k := uint32(len(x.keys))
 	x.keys[string(b.scratch)] = k
-	if !x.releases[string(ecosystem)] {
-		x.releases[string(ecosystem)] = true
-	}
 	return k
 }
 
@@ -225,6 +238,12 @@ func (x *Index) packed(rec uint32) []byte {
 func (x *Index) header(rec uint32) header {
 	c := cursor{rec: x.packed(rec)}
 	return c.header()
+}
+
+// feed returns the feed that a record is of.
+func (x *Index) feed(rec uint32) string {
+	i := sort.Search(len(x.feeds), func(i int) bool { return x.feeds[i].rec > rec })
+	return x.feeds[i-1].name
 }
 
 func (x *Index) known(rec uint32) time.Time {

@@ -32,6 +32,13 @@ func (f *fault) compare(o *fault) int {
 		cmp.Compare(f.id, o.id))
 }
 
+// equal reports whether two faults say the same in everything.
+func (f *fault) equal(o *fault) bool {
+	return f.id == o.id && slices.Equal(f.aliases, o.aliases) && f.rating == o.rating && f.summary == o.summary &&
+		f.fixed == o.fixed && f.malicious == o.malicious &&
+		f.published.Equal(o.published) && f.known.Equal(o.known) && f.since.Equal(o.since)
+}
+
 // result is what matching one package version gives. Results are shared and
 // never written to.
 type result struct {
@@ -40,6 +47,12 @@ type result struct {
 	unsure []string
 	// unreadable says that the reason is the package's version.
 	unreadable bool
+}
+
+// equal reports whether two results say the same in everything.
+func (r *result) equal(o *result) bool {
+	return r.unreadable == o.unreadable && slices.Equal(r.unsure, o.unsure) &&
+		slices.EqualFunc(r.faults, o.faults, func(a, b fault) bool { return a.equal(&b) })
 }
 
 // hit is one record that names the package.
@@ -56,15 +69,21 @@ func (x *Index) match(full, name, version string) *result {
 	if r, ok := x.memo.get(key); ok {
 		return r
 	}
-	base := BaseEcosystem(full)
-	eco := lookupEcosystem(base)
-	r := &result{}
-	if hits := x.evaluate(&eco, ecosystemsOf(base, full, version), name, version); len(hits) > 0 {
-		m := matching{x: x, base: base, eco: &eco, cmp: newComparer(&eco, version), hits: hits}
-		r = m.fold()
-	}
+	r := x.matchAnew(full, name, version)
 	x.memo.put(key, r)
 	return r
+}
+
+// matchAnew is match without the memory of earlier ones.
+func (x *Index) matchAnew(full, name, version string) *result {
+	base := BaseEcosystem(full)
+	eco := lookupEcosystem(base)
+	hits := x.evaluate(&eco, ecosystemsOf(base, full, version), name, version)
+	if len(hits) == 0 {
+		return &result{}
+	}
+	m := matching{x: x, base: base, eco: &eco, cmp: newComparer(&eco, version), hits: hits}
+	return m.fold()
 }
 
 // ecosystemsOf returns where to look for advisories about a package version,

@@ -2,41 +2,17 @@ package vuln
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"hash/maphash"
 	"slices"
 )
 
-// Touch is a package whose findings may differ between two snapshots.
-type Touch struct {
-	Key PackageKey
-	// Ecosystem is the canonical ecosystem that the advisories name, with
-	// release; without one where they are for all releases. Images of other
-	// releases are not concerned.
-	Ecosystem string
-}
-
-// Touched returns the packages whose findings may differ between the published
-// snapshot after (0 for none) and the one of x, sorted, each once. A change
-// that matters to no finding (new references, another text, a new modified
-// time) touches nothing.
-func Touched(ctx context.Context, r Reader, after int64, x *Index) ([]Touch, error) {
-	upto := x.snapshot.Seq
-	if upto <= after {
-		return nil, nil
-	}
-	d := difference{seed: maphash.MakeSeed(), packages: map[Touch]uint64{}, ratings: map[string]uint64{}}
-	err := r.Changes(ctx, after, upto, func(row Row) error {
-		if row.From > after && row.To != 0 && row.To <= upto {
-			return nil // came and went in between
-		}
-		return d.add(&row)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("reading the changes of advisories from snapshot %d to %d: %w", after, upto, err)
-	}
-	return d.touches(x), nil
+// touch is a package of an ecosystem whose findings may differ between two
+// snapshots.
+type touch struct {
+	// ecosystem is the canonical one that the advisories name, with release;
+	// without one where they are for all releases.
+	ecosystem, name string
 }
 
 // difference sums up, by exclusive or, hashes of what rows say. A row that
@@ -44,18 +20,16 @@ func Touched(ctx context.Context, r Reader, after int64, x *Index) ([]Touch, err
 // what is not zero in the end has changed.
 type difference struct {
 	seed     maphash.Seed
-	packages map[Touch]uint64
+	packages map[touch]uint64
 	ratings  map[string]uint64 // by CVE: other records' findings may use the rating
 }
 
-func (d *difference) add(row *Row) error {
-	rec, err := Unpack(row.Packed)
-	if err != nil {
-		return fmt.Errorf("reading the row of %s in feed %s: %w", row.ID, row.Feed, err)
-	}
-	if !rec.Withdrawn.IsZero() {
-		return nil
-	}
+func newDifference() *difference {
+	return &difference{seed: maphash.MakeSeed(), packages: map[touch]uint64{}, ratings: map[string]uint64{}}
+}
+
+// add takes a row, unpacked, that came or went.
+func (d *difference) add(row *Row, rec *Record) {
 	var p packer
 	p.seen = map[string]int{}
 	p.str(row.Feed)
@@ -73,8 +47,7 @@ func (d *difference) add(row *Row) error {
 		e.num(int(head >> 1))
 		e.num(i) // two equal entries must not cancel each other
 		e.entry(a)
-		t := Touch{PackageKey{lookupEcosystem(BaseEcosystem(a.Ecosystem)).purl, a.Name}, a.Ecosystem}
-		d.packages[t] ^= maphash.Bytes(d.seed, e.b)
+		d.packages[touch{a.Ecosystem, a.Name}] ^= maphash.Bytes(d.seed, e.b)
 		e = packer{seen: map[string]int{}}
 		e.num(i)
 		e.rating(a.Rating)
@@ -83,7 +56,6 @@ func (d *difference) add(row *Row) error {
 	if cves := rec.cves(); len(cves) == 1 && rec.rated() {
 		d.ratings[cves[0]] ^= rating
 	}
-	return nil
 }
 
 // rated reports whether anything in the record rates the fault.
@@ -95,8 +67,11 @@ func (r *Record) rated() bool {
 	return rated
 }
 
-func (d *difference) touches(x *Index) []Touch {
-	var out []Touch
+// touches returns the packages whose findings may differ, sorted, each once. A
+// change that matters to no finding (new references, another text, a new
+// modified time) touches nothing. x is the index of the later snapshot.
+func (d *difference) touches(x *Index) []touch {
+	var out []touch
 	for t, sum := range d.packages {
 		if sum != 0 {
 			out = append(out, t)
@@ -110,23 +85,37 @@ func (d *difference) touches(x *Index) []Touch {
 			out = append(out, a.touches()...)
 		}
 	}
-	slices.SortFunc(out, func(a, b Touch) int {
-		return cmp.Or(cmp.Compare(a.Key.Type, b.Key.Type), cmp.Compare(a.Key.Name, b.Key.Name), cmp.Compare(a.Ecosystem, b.Ecosystem))
+	slices.SortFunc(out, func(a, b touch) int {
+		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.ecosystem, b.ecosystem))
 	})
 	return slices.Compact(out)
 }
 
 // touches returns the packages that the record names.
-func (r *Record) touches() []Touch {
-	var out []Touch
+func (r *Record) touches() []touch {
+	var out []touch
 	if !r.Withdrawn.IsZero() {
 		return nil
 	}
 	for i := range r.Affected {
-		a := &r.Affected[i]
-		out = append(out, Touch{PackageKey{lookupEcosystem(BaseEcosystem(a.Ecosystem)).purl, a.Name}, a.Ecosystem})
+		out = append(out, touch{r.Affected[i].Ecosystem, r.Affected[i].Name})
 	}
 	return out
+}
+
+// keys returns the keys of packages that may be meant. The ecosystem of an OS
+// package is that of its image's distribution, whatever its own format is.
+func (t touch) keys() []PackageKey {
+	base := BaseEcosystem(t.ecosystem)
+	eco, known := ecosystems[base]
+	if known && !eco.distro {
+		return []PackageKey{{eco.purl, t.name}}
+	}
+	keys := []PackageKey{{"apk", t.name}, {"deb", t.name}, {"rpm", t.name}}
+	if !known {
+		keys = append(keys, PackageKey{lookupEcosystem(base).purl, t.name})
+	}
+	return keys
 }
 
 // Keys returns the packages that the record names, each once, sorted: where to
@@ -134,10 +123,12 @@ func (r *Record) touches() []Touch {
 func (r *Record) Keys() []PackageKey {
 	var out []PackageKey
 	for _, t := range r.touches() {
-		out = append(out, t.Key)
+		out = append(out, t.keys()...)
 	}
-	slices.SortFunc(out, func(a, b PackageKey) int {
-		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name))
-	})
+	slices.SortFunc(out, PackageKey.compare)
 	return slices.Compact(out)
+}
+
+func (k PackageKey) compare(o PackageKey) int {
+	return cmp.Or(cmp.Compare(k.Type, o.Type), cmp.Compare(k.Name, o.Name))
 }

@@ -146,7 +146,7 @@ var growths = []bar{
 		name:    "rejudge-none-growth",
 		what:    "CPU of the load of a new advisory about other versions of a package than so many images hold",
 		limit:   flatLimit,
-		measure: once(exactly(1000, 2000, 4000), rejudgeNone),
+		measure: once(stocks, rejudgeNone),
 	},
 	{
 		name:    "rejudge-images",

@@ -128,12 +128,19 @@ func rejudgeRare(ctx context.Context, b *bench, size int) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
+	return meanLoad(func() (float64, error) {
+		k := s.rare
+		s.rare++
+		return s.tell(ctx, fmt.Sprintf("rare-%d", k), "", s.flagged(ctx, k))
+	})
+}
+
+// meanLoad is the mean of what ten loads take.
+func meanLoad(load func() (float64, error)) (float64, error) {
 	const loads = 10
 	sum := 0.0
 	for range loads {
-		k := s.rare
-		s.rare++
-		x, err := s.tell(ctx, fmt.Sprintf("rare-%d", k), "", s.flagged(ctx, k))
+		x, err := load()
 		if err != nil {
 			return 0, err
 		}
@@ -153,14 +160,16 @@ func rejudgeMany(ctx context.Context, b *bench, size int) (float64, error) {
 	return s.tell(ctx, fmt.Sprintf("each-%d", all/size), "", s.flagged(ctx, all-all/size))
 }
 
-// rejudgeNone loads an advisory about versions, of a package in every image,
-// that none of them has.
+// rejudgeNone loads advisories, one at a time, about versions, of a package in
+// every image, that none of them has.
 func rejudgeNone(ctx context.Context, b *bench, size int) (float64, error) {
 	s, err := b.stock(ctx, size)
 	if err != nil {
 		return 0, err
 	}
-	return s.tell(ctx, "common", "1.0", func() (bool, error) { return true, nil })
+	return meanLoad(func() (float64, error) {
+		return s.tell(ctx, "common", "1.0", func() (bool, error) { return true, nil })
+	})
 }
 
 // tell publishes one more advisory, which says that a package is malicious, and

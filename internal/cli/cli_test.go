@@ -128,6 +128,7 @@ func TestScripts(t *testing.T) {
 			"as":       as,
 			"auditlog": auditlog,
 			"mode":     mode,
+			"seen":     seenBefore,
 		},
 	})
 }

@@ -88,6 +88,7 @@ func (f *fakeServer) routes() http.Handler {
 	f.artifacts(handle)
 	f.acts(handle)
 	f.people(handle)
+	f.trustEnds(handle)
 	f.signs(mux, handle)
 	f.audits(mux, handle)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

@@ -3,6 +3,7 @@ package sign_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,10 +13,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/db"
 	"github.com/bonded-dev/bonded/internal/db/dbtest"
 	"github.com/bonded-dev/bonded/internal/repo"
 	"github.com/bonded-dev/bonded/internal/sign"
+	"github.com/bonded-dev/bonded/internal/sign/signtest"
 )
 
 func TestPaths(t *testing.T) {
@@ -275,4 +278,63 @@ func TestAnchored(t *testing.T) {
 	if next.Number != 2 {
 		t.Errorf("batch %d", next.Number)
 	}
+}
+
+// TestVerifyProof: what a stranger verifies is what the proof says, for the server
+// that was named and no other.
+func TestVerifyProof(t *testing.T) {
+	w := newWorld(t, db.Options{Folder: t.TempDir()}, nil)
+	for n := range 3 {
+		w.decided(fmt.Sprint(n))
+	}
+	p, err := w.Prove(t.Context(), 2)
+	w.must(err)
+	root, err := w.i.TrustedRoot()
+	w.must(err)
+	verified := func(identity string) (*api.Decision, error) {
+		d, _, err := sign.VerifyProof(p, root, identity, signtest.URL+"/oidc")
+		return d, err
+	}
+	if d, err := verified(signtest.URL + "/server"); err != nil || d.Repository != app.String() {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if _, err := verified("https://evil.example/server"); err == nil || !strings.Contains(err.Error(), "not by the server") {
+		t.Errorf("for another server: %v", err)
+	}
+	good := *p
+	for name, change := range map[string]func(){
+		"not proven":  func() { p.Proven = false },
+		"no batch":    func() { p.Batch = nil },
+		"no bundle":   func() { p.Batch = &api.Batch{Number: 1} },
+		"payload":     func() { p.Payload = append(bytes.Clone(p.Payload), ' ') },
+		"long path":   func() { p.Path = make([]string, 64) },
+		"short hash":  func() { p.Path = []string{"00", "00"} },
+		"no hex":      func() { p.Path = []string{strings.Repeat("x", 64), strings.Repeat("x", 64)} },
+		"below index": func() { p.Index = -1 },
+		"above index": func() { p.Index = 3 },
+		"batch edited": func() {
+			p.Batch = &api.Batch{Bundle: bytes.Replace(bytes.Clone(p.Batch.Bundle), []byte(`"payload":"`), []byte(`"payload":"A`), 1)}
+		},
+	} {
+		*p = good
+		change()
+		if _, err := verified(signtest.URL + "/server"); err == nil {
+			t.Errorf("%s: it verifies", name)
+		}
+	}
+}
+
+// FuzzVerifyProof: no proof is taken for one but that which is one.
+func FuzzVerifyProof(f *testing.F) {
+	f.Add([]byte(`{"decision":1,"proven":true,"payload":"e30=","path":["00"],"batch":{"number":1,"digest":"","bundle":{}}}`))
+	f.Add([]byte(`{"proven":true,"batch":{"bundle":{"dsseEnvelope":{"payload":"e30="}}}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var p api.Proof
+		if json.Unmarshal(b, &p) != nil {
+			return
+		}
+		if _, _, err := sign.VerifyProof(&p, []byte(`{}`), "https://a/server", "https://a/oidc"); err == nil {
+			t.Errorf("%s is a proof", b)
+		}
+	})
 }

@@ -33,8 +33,9 @@ type KeyPlace struct {
 
 // LogState is a log of the server.
 type LogState struct {
-	Name      string `json:"name"` // "rekor" or "ct"
+	Name      string `json:"name"` // "rekor", "ct" or "audit"
 	Origin    string `json:"origin"`
+	Key       string `json:"key"` // that its heads are signed by, NAME+ID+KEY
 	Size      int64  `json:"size"`
 	Published int64  `json:"published"` // entries that everybody may see
 }

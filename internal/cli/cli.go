@@ -96,6 +96,7 @@ type Started struct {
 	// may pull what a gate let in, and no more.
 	Admin  *api.Enrolled     `json:"admin,omitempty"`
 	Reader *api.Enrolled     `json:"reader,omitempty"`
+	Logs   []api.LogState    `json:"logs,omitempty"`  // what witnesses are told of
 	Notes  map[string]string `json:"notes,omitempty"` // what is off or weaker than it could be
 }
 

@@ -61,6 +61,7 @@ func (pg *page) trust(t *api.Trust, l login) {
 			text += fmt.Sprintf(", %s of them published", count(s.Published))
 		}
 		pg.fact("log "+s.Name, text)
+		pg.fact("", s.Key)
 	}
 	pg.fact("fork protection", or(t.ForkProtection))
 	for _, e := range t.Endings {

@@ -26,7 +26,7 @@ const (
 // administers it, it makes a new code for the first administrator; a
 // development server enrols that one by itself, and a reader.
 func (s *Server) Started(ctx context.Context) (*cli.Started, error) {
-	out := &cli.Started{URL: s.transport.url, Data: string(s.config.Data), Notes: s.notes()}
+	out := &cli.Started{URL: s.transport.url, Data: string(s.config.Data), Notes: s.notes(), Logs: s.trust.states()}
 	if ca := s.transport.ca; ca != nil {
 		out.CA = string(ca)
 		if block, _ := pem.Decode(ca); block != nil {

@@ -18,7 +18,7 @@ func (t *trusted) Trust(ctx context.Context) (*api.Trust, error) {
 	guard := t.instance.Places()
 	out := &api.Trust{
 		Origin: t.instance.Origin(), URL: t.instance.URL(), Version: t.instance.Version(), Weakest: guard.Weakest.String(),
-		Keys: []api.KeyPlace{}, Logs: []api.LogState{}, Endings: []api.Ending{}, ForkProtection: t.protection(), Problem: t.keeper.check(),
+		Keys: []api.KeyPlace{}, Logs: t.states(), Endings: []api.Ending{}, ForkProtection: t.protection(), Problem: t.keeper.check(),
 	}
 	var err error
 	if _, out.RootChecksum, err = t.tuf.FirstRoot(ctx); err != nil {
@@ -26,10 +26,6 @@ func (t *trusted) Trust(ctx context.Context) (*api.Trust, error) {
 	}
 	for _, k := range guard.Keys {
 		out.Keys = append(out.Keys, api.KeyPlace{Slot: string(k.Slot), Place: k.Place.String(), Strength: k.Place.Strength.String(), ID: t.instance.Key(k.Slot).ID()})
-	}
-	for _, l := range t.logs {
-		st := l.Status()
-		out.Logs = append(out.Logs, api.LogState{Name: l.name, Origin: l.o.Origin, Size: st.Size, Published: st.Published})
 	}
 	for _, e := range t.endings(ctx) {
 		out.Endings = append(out.Endings, api.Ending{What: e.What, At: e.At.UTC()})
@@ -41,6 +37,16 @@ func (t *trusted) Trust(ctx context.Context) (*api.Trust, error) {
 	}
 	slices.Sort(out.Warnings)
 	return out, nil
+}
+
+// states says how the logs are.
+func (t *trusted) states() []api.LogState {
+	all := []api.LogState{}
+	for _, l := range t.logs {
+		st := l.Status()
+		all = append(all, api.LogState{Name: l.name, Origin: l.o.Origin, Key: fmt.Sprint(l.verifier()), Size: st.Size, Published: st.Published})
+	}
+	return all
 }
 
 // endings are when what clients trust ends, the soonest first.

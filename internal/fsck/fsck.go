@@ -42,7 +42,7 @@ type Lookups interface {
 // Problem is one thing that is not as it must be.
 type Problem struct {
 	Check   string `json:"check"`   // which check: "blob", "log", "manifest", "placement", "tag", "audit"
-	Subject string `json:"subject"` // what it is about: digest, repository@digest, repository:tag, entry
+	Subject string `json:"subject"` // what it is about: digest, origin/tile, repository@digest, repository:tag, entry
 	Text    string `json:"text"`    // what is wrong
 }
 
@@ -53,6 +53,7 @@ type Report struct {
 	Manifests  int       `json:"manifests"`
 	Placements int       `json:"placements"`
 	Tags       int       `json:"tags"`
+	Tiles      int       `json:"tiles"` // blobs of logs
 	Entries    int64     `json:"audit_entries"`
 	Orphans    int       `json:"orphans"` // blobs in the content store that nothing names; harmless
 	Problems   []Problem `json:"problems"`
@@ -71,6 +72,9 @@ type Options struct {
 	Census  Census
 	Lookups Lookups
 	Blobs   blob.Store
+	// Logs are the logs of this server. Optional: of others is only said whether
+	// their blobs are there.
+	Logs []Log
 	// Audit verifies the audit log, and the rows of the database against it.
 	// Optional: without it nothing is said about them.
 	Audit func(ctx context.Context) (*api.AuditCheck, error)
@@ -83,8 +87,8 @@ type Options struct {
 // Check reads everything and reports what is wrong. The error is about the
 // checking, never about what was found.
 func Check(ctx context.Context, o Options) (*Report, error) {
-	c := &checker{Options: o, report: &Report{Problems: []Problem{}}}
-	for _, step := range []func(context.Context) error{c.blobs, c.tiles, c.orphans, c.manifests, c.placements, c.tags, c.audit} {
+	c := &checker{Options: o, report: &Report{Problems: []Problem{}}, logged: map[oci.Digest]string{}, blamed: map[string]bool{}}
+	for _, step := range []func(context.Context) error{c.blobs, c.logs, c.tiles, c.orphans, c.manifests, c.placements, c.tags, c.audit} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -95,10 +99,14 @@ func Check(ctx context.Context, o Options) (*Report, error) {
 type checker struct {
 	Options
 	report *Report
-	logged map[oci.Digest]bool // blobs of logs
+	logged map[oci.Digest]string // blobs of logs, and what is in them
+	blamed map[string]bool       // subjects of problems with logs
 }
 
 func (c *checker) wrong(check, subject, format string, args ...any) {
+	if check == "log" {
+		c.blamed[subject] = true
+	}
 	if len(c.report.Problems) >= maxProblems {
 		c.report.More++
 		return
@@ -128,11 +136,12 @@ func (c *checker) blobs(ctx context.Context) error {
 		if !c.Content {
 			return nil
 		}
-		return c.hash(ctx, d)
+		return c.hash(ctx, "blob", d.String(), d)
 	})
 }
 
-func (c *checker) hash(ctx context.Context, d oci.Digest) error {
+// hash reads a blob; check and subject are for what is wrong with it.
+func (c *checker) hash(ctx context.Context, check, subject string, d oci.Digest) error {
 	content, err := c.Blobs.Open(ctx, d)
 	if err != nil {
 		return err
@@ -140,36 +149,35 @@ func (c *checker) hash(ctx context.Context, d oci.Digest) error {
 	defer content.Close()
 	h := d.Algorithm().New()
 	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{content}, make([]byte, 256<<10)); err != nil {
-		c.wrong("blob", d.String(), "reading it: %v", err)
+		c.wrong(check, subject, "reading it: %v", err)
 		return nil
 	}
 	if got := d.Algorithm().FromHash(h); got != d {
-		c.wrong("blob", d.String(), "its content is %s", got)
+		c.wrong(check, subject, "its content is %s, and was written as %s", got, d)
 	}
 	return nil
 }
 
-// tiles: the blobs of logs are in the content store, whole.
+// tiles: the blobs of logs are in the content store, those too of logs that
+// nobody knows, and each has the content that its name says.
 func (c *checker) tiles(ctx context.Context) error {
-	c.logged = map[oci.Digest]bool{}
 	return c.Census.EachTileBlob(ctx, func(d oci.Digest) error {
-		c.logged[d] = true
-		_, err := c.Blobs.Stat(ctx, d)
-		switch {
-		case errors.Is(err, blob.ErrNotFound):
-			c.wrong("log", d.String(), "a tile of a log is not in the content store")
-			return nil
-		case err != nil || !c.Content:
-			return err
+		if c.logged[d] == "" {
+			if err := c.tile(ctx, d.String(), d, 0); err != nil {
+				return err
+			}
 		}
-		return c.hash(ctx, d)
+		if !c.Content || c.blamed[c.logged[d]] {
+			return nil
+		}
+		return c.hash(ctx, "log", c.logged[d], d)
 	})
 }
 
 // orphans: content that no row names, left by a crash between the two.
 func (c *checker) orphans(ctx context.Context) error {
 	return c.Blobs.Walk(ctx, func(d oci.Digest, _ int64) error {
-		if c.logged[d] {
+		if c.logged[d] != "" {
 			return nil
 		}
 		_, err := c.Lookups.HasBlob(ctx, d)

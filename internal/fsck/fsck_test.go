@@ -201,7 +201,7 @@ func TestCheck(t *testing.T) {
 		{"a tag of what is held", func(_ *store, _ *repo.Manifest, p *repo.Placement) { p.State = repo.Held }, false, "tag: points at"},
 		{"a tag of a tombstone", func(_ *store, _ *repo.Manifest, p *repo.Placement) { p.State = repo.Removed }, false, "tag: points at"},
 		{"a tag of what was withdrawn", func(_ *store, _ *repo.Manifest, p *repo.Placement) { p.State = repo.Withdrawn }, false, ""},
-		{"a tile is not stored", func(s *store, _ *repo.Manifest, _ *repo.Placement) { s.tiles = append(s.tiles, absent) }, false, "log: a tile of a log is not in the content store"},
+		{"a tile is not stored", func(s *store, _ *repo.Manifest, _ *repo.Placement) { s.tiles = append(s.tiles, absent) }, false, "log: its blob "},
 		{"a row is not what the log has", func(s *store, _ *repo.Manifest, _ *repo.Placement) {
 			s.audit.Checks = append(s.audit.Checks, api.AuditPart{Name: "rows", State: api.AuditWrong, Text: "1 row"})
 			s.audit.Rows = []api.AuditRow{{Seq: 2, Text: "row 2 was edited"}}
@@ -235,7 +235,7 @@ func TestCounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := fsck.Report{Blobs: 2, Bytes: 9, Manifests: 1, Placements: 1, Tags: 1, Entries: 2, Orphans: 1}
+	want := fsck.Report{Blobs: 2, Bytes: 9, Manifests: 1, Placements: 1, Tags: 1, Tiles: 1, Entries: 2, Orphans: 1}
 	report.Problems = nil
 	if fmt.Sprintf("%+v", *report) != fmt.Sprintf("%+v", want) {
 		t.Errorf("got %+v, want %+v", *report, want)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
+	"github.com/bonded-dev/bonded/internal/trust/tlog"
 )
 
 // TestFsckFinds what somebody with a shell on the machine can do to what is
@@ -49,6 +51,58 @@ func TestFsckFinds(t *testing.T) {
 	// A blob that is gone is a fault of the server's, and said so; it is no 404.
 	res, body := w.request(w.admin, http.MethodGet, "/v2/dev/app/blobs/"+d.String(), nil)
 	w.want(http.StatusInternalServerError, res, body)
+}
+
+// TestFsckNamesTiles: a tile of a log that was damaged is named as those who read
+// the log know it.
+func TestFsckNamesTiles(t *testing.T) {
+	w := newWorld(t)
+	store, entries := w.db.TileLog("rekor"), []tlog.Entry(nil)
+	for i := range 300 {
+		e, err := tlog.Plain(fmt.Appendf(nil, "entry %d", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries = append(entries, e)
+	}
+	if _, err := w.trust.log("rekor").Append(t.Context(), entries, store.Append); err != nil {
+		t.Fatal(err)
+	}
+	w.clean()
+	tiles, err := store.Tiles(t.Context(), 0, 0, 1)
+	if err != nil || len(tiles) != 1 {
+		t.Fatalf("%v, %v", tiles, err)
+	}
+	file := func(d oci.Digest) string {
+		return filepath.Join(w.dir, "content", "blobs", "sha256", d.Hex()[:2], d.Hex())
+	}
+	named := func(want string) {
+		t.Helper()
+		report, err := w.Fsck(t.Context(), true, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(report.Problems) == 0 || report.Problems[0].Check != "log" || report.Problems[0].Subject != want {
+			t.Errorf("%+v, want %s", report.Problems, want)
+		}
+	}
+	origin := w.trust.instance.Origin()
+	good, err := os.ReadFile(file(tiles[0].Hashes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := alter(file(tiles[0].Hashes), func(b []byte) []byte { b[40] ^= 1; return b }); err != nil {
+		t.Fatal(err)
+	}
+	named(origin + "/tile/0/000")
+	if err := os.WriteFile(file(tiles[0].Hashes), good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.clean()
+	if err := os.Remove(file(tiles[0].Entries)); err != nil {
+		t.Fatal(err)
+	}
+	named(origin + "/tile/entries/000")
 }
 
 func alter(file string, change func([]byte) []byte) error {

@@ -137,8 +137,12 @@ func (p parts) audit(ctx context.Context, c *config.Config, r cli.AuditRequest) 
 
 // Fsck recomputes what must be true of what this server stores.
 func (s *Server) Fsck(ctx context.Context, content bool, progress func(done int)) (*fsck.Report, error) {
+	logs, err := s.fsckLogs(ctx)
+	if err != nil {
+		return nil, err
+	}
 	return fsck.Check(ctx, fsck.Options{
-		Zones: s.zones, Census: s.db, Lookups: s.db, Blobs: s.content.blobs, Content: content, Progress: progress,
+		Zones: s.zones, Census: s.db, Lookups: s.db, Blobs: s.content.blobs, Logs: logs, Content: content, Progress: progress,
 		Audit: func(ctx context.Context) (*api.AuditCheck, error) { return s.checkAudit(ctx, cli.AuditRequest{}) },
 	})
 }

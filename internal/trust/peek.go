@@ -12,6 +12,7 @@ import (
 type Record struct {
 	Origin  string
 	Written time.Time // changes with each rotation
+	Logs    []Public  // the keys that a log was ever signed by, oldest first
 }
 
 // Peek reads the record of a folder. Errors match ErrNone or ErrUnusable.
@@ -24,5 +25,9 @@ func Peek(dir string) (Record, error) {
 	if err != nil {
 		return Record{}, fmt.Errorf("opening the trust folder %s: %w", dir, errors.Join(ErrUnusable, err))
 	}
-	return Record{rec.Origin, info.ModTime()}, nil
+	r := Record{Origin: rec.Origin, Written: info.ModTime()}
+	for _, l := range rec.Logs {
+		r.Logs = append(r.Logs, l.public())
+	}
+	return r, nil
 }

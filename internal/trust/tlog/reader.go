@@ -162,6 +162,19 @@ func tail(pieces []Piece, from int64) (leaves []Hash, bundle []byte, err error) 
 	return leaves, bundle, nil
 }
 
+// Head returns the log as it is stored, published or not, once it is known that
+// its rows fit its head. Errors match ErrNoLog or ErrDamaged.
+func (r *Reader) Head(ctx context.Context) (Head, error) {
+	h, pieces, err := r.Store.Tail(ctx)
+	if err == nil {
+		_, err = r.assemble(ctx, h, pieces)
+	}
+	if err != nil {
+		return Head{}, fmt.Errorf("reading the head of the log: %w", err)
+	}
+	return h, nil
+}
+
 // assemble makes the state of a head, and checks that it is.
 func (r *Reader) assemble(ctx context.Context, h Head, pieces []Piece) (*State, error) {
 	leaves, bundle, err := tail(pieces, h.Size&^(TileWidth-1))

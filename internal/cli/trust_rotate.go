@@ -30,6 +30,9 @@ type RotateRequest struct {
 	// GiveUp: the logs go on from what the database has, under new keys, although
 	// the head store knows more of them.
 	GiveUp bool
+	// Above is the largest epoch of a repository that somebody has seen, as their
+	// refusals name it; 0 where the clock of this machine is right.
+	Above int64
 	// Request: nothing is replaced, and a certificate signing request is made.
 	Request bool
 }
@@ -132,7 +135,8 @@ func (p *program) trustRecover() *cobra.Command {
 the head store knows. The logs continue from what the database has, under new
 keys, so that nobody can take the two histories for one: what was signed under
 the old keys stays good, and entries that the database lost can be found nowhere
-any more.
+any more. The epochs of all repositories become larger than any before, so that
+who has seen newer states goes by these again.
 
 Bring back the newest database instead, where there is one. Witnesses have to
 be told that these logs begin anew.`,
@@ -141,6 +145,7 @@ be told that these logs begin anew.`,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return p.runRotate(cmd.Context(), &f) },
 	}
 	f.addOffline(p, cmd)
+	cmd.Flags().Int64Var(&f.Above, "above", 0, "also above this `EPOCH`, which a client has refused to go below")
 	return cmd
 }
 

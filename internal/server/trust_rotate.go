@@ -51,6 +51,9 @@ func (p parts) rotate(ctx context.Context, c *config.Config, r cli.RotateRequest
 	store := tuf.Options{Store: kept, Keys: i, Clock: o.Clock, Log: o.Log, TimestampLife: time.Duration(c.Trust.Freshness)}
 	if r.GiveUp {
 		r.Slots = []string{string(trust.LogRekor), string(trust.LogCT), string(trust.LogAudit)}
+		if err := raiseEpochs(ctx, c, o, r.Above); err != nil {
+			return nil, err
+		}
 	}
 	if i, err = (rotation{i, o, off, store, offlinePlaces(c)}).run(ctx, r); err != nil {
 		return nil, rotateError(err)

@@ -69,6 +69,7 @@ var rooms = map[string]room{
 	"internal/promote": {tier: flows},
 	"internal/revoke":  {tier: flows},
 	"internal/sign":    {tier: flows},
+	"internal/custody": {tier: flows},
 	"internal/admit":   {tier: flows},
 	"internal/fleet":   {tier: flows},
 	"internal/fsck":    {tier: flows},

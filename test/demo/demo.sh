@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # The product, shown step by step on this machine: a server of its own on a free port, a bad image and a good one, a refusal,
-# a promotion, a pull, the record of it all. Needs Go and network to Go modules; no root.
+# a promotion, a pull, signatures by stock cosign, the record of it all, and a file that proves it offline. Needs Go and network to Go modules; no root.
 #
 # BONDED           the program (default: bin/bonded, built when absent)
 # KEEP=1           leave the server running and say what to try next; default: leave nothing
 # DEMO_ADVISORIES  a folder with advisories in the layout of osv.dev (default: the excerpt in testdata/osv)
 # DEMO_DEBIAN      "no": leave the Debian image out, which else joins where apt works as root
-# DEMO_FLAGS       further flags of bonded serve, such as --config FILE
+# DEMO_CONFIG      a file with further configuration of the server: its database, its content
 #
 # Every step says what it expects; a step that goes otherwise ends the demonstration with an error.
 set -euo pipefail
@@ -25,16 +25,17 @@ fi
 
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/bonded-demo.XXXXXX")
 SERVER=
+WITNESS=
 finish() {
 	local code=$?
 	trap - EXIT INT TERM
 	if [ $code = 0 ] && [ "$KEEP" = 1 ]; then
 		exit 0
 	fi
-	if [ -n "$SERVER" ]; then
-		kill "$SERVER" 2>/dev/null || true
-		wait "$SERVER" 2>/dev/null || true
-	fi
+	for process in $SERVER $WITNESS; do
+		kill "$process" 2>/dev/null || true
+		wait "$process" 2>/dev/null || true
+	done
 	if [ $code != 0 ] && [ -s "$DIR/server.err" ]; then
 		printf '\n%sthe server said:%s\n' "$RED" "$OFF" >&2
 		tail -20 "$DIR/server.err" >&2
@@ -64,9 +65,10 @@ die() {
 expect() {
 	local want=$1 who=$2 code=0
 	shift 2
-	printf '\n%s%s $%s %s%s%s\n' "$DIM" "$who" "$OFF" "$BOLD" "${*//$DIR\//}" "$OFF"
+	local shown=${*//$DIR\//}
+	printf '\n%s%s $%s %s%s%s\n' "$DIM" "$who" "$OFF" "$BOLD" "${shown#trusting }" "$OFF"
 	as "$who" "$@" >"$DIR/said" 2>&1 || code=$?
-	sed "s/^/   /; s|$DIR/||g" "$DIR/said"
+	sed "s/^/   /; s|$DIR/||g; s/\(eyJ[A-Za-z0-9_-]\{12\}\)[A-Za-z0-9_.-]*/\1…/" "$DIR/said"
 	[ "$code" = "$want" ] || die "it exited with $code where $want was expected: $*"
 	[ "$code" = 0 ] || note "(exit code $code)"
 }
@@ -94,8 +96,8 @@ judged() {
 [ -x "$BONDED" ] || CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags '-s -w' -o "$BONDED" ./cmd/bonded
 mkdir -p "$DIR/bin"
 ln -s "$(realpath "$BONDED")" "$DIR/bin/bonded"
-eval "$(CLIENTS=crane PARTS_RUN="$DIR" test/parts/clients.sh start)" || die "crane could not be built from its Go module"
-command -v crane >/dev/null || die "crane could not be built from its Go module"
+eval "$(CLIENTS="crane cosign" PARTS_RUN="$DIR" test/parts/clients.sh start)" || die "crane and cosign could not be built from their Go modules"
+command -v crane cosign >/dev/null || die "crane and cosign could not be built from their Go modules"
 PATH=$DIR/bin:$PATH
 (cd test/demo/badapp && CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "$DIR/web" .) || die "the bad program could not be built: are Go modules reachable?"
 
@@ -114,15 +116,58 @@ image "$BONDED" "$DIR/good.tar"
 step "Before anything runs: the same engine judges a file on its own"
 expect 1 ann bonded scan "$DIR/web.tar" --gate production --advisories "$(realpath "$DEMO_ADVISORIES")"
 
-step "A server, with nothing configured: SQLite and a folder, TLS from an authority of its own"
-(exec bonded serve --listen 127.0.0.1:0 --data "$DIR/data" --feed "$(realpath "$DEMO_ADVISORIES")" ${DEMO_FLAGS:-} >"$DIR/server.out" 2>"$DIR/server.err" </dev/null) &
+# free: a port that nobody listens on
+free() {
+	local port
+	for _ in $(seq 100); do
+		port=$((20000 + RANDOM % 40000))
+		(exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+	done
+	echo "$port"
+}
+PORT=$(free)
+mkdir "$DIR/usb" "$DIR/heads"
+cat ${DEMO_CONFIG:+"$DEMO_CONFIG"} - >"$DIR/bonded.yaml" <<END
+listen: 127.0.0.1:$PORT
+url: https://127.0.0.1:$PORT
+data: $DIR/data
+feeds: [{name: excerpt, dir: $(realpath "$DEMO_ADVISORIES")}]
+trust:
+  offline_keys: $DIR/usb/offline-keys.json # a disk that is taken away
+  head_store: $DIR/heads # a disk that no backup restores
+END
+
+step "A server: SQLite and a folder, TLS and signing keys of its own; the keys over those keys go to another disk"
+expect 0 admin bonded init --config "$DIR/bonded.yaml"
+keys=$(as admin bonded init --config "$DIR/bonded.yaml" -o json | sed -n 's/^ *"key": "\(.*\)",$/\1/p')
+
+step "A witness, another process with a key of its own: the server cannot show two people two histories"
+WPORT=$(free)
+expect 0 watch bonded witness key --dir "$DIR/watch" --name watch.example
+watch=$(as watch bonded witness key --dir "$DIR/watch" --name watch.example)
+cat >>"$DIR/bonded.yaml" <<END
+  witnesses: [{url: "http://127.0.0.1:$WPORT", key: "$watch"}]
+END
+logs=()
+for key in $keys; do
+	[[ $key == */ct+* ]] || logs+=(--log "$key") # which an ECDSA key signs; it has the head store alone
+done
+(exec "$DIR/bin/bonded" witness serve --dir "$DIR/watch" --name watch.example --listen "127.0.0.1:$WPORT" "${logs[@]}" >"$DIR/witness.out" 2>&1 </dev/null) &
+WITNESS=$!
+for _ in $(seq 100); do
+	(exec 3<>"/dev/tcp/127.0.0.1/$WPORT") 2>/dev/null && break
+	kill -0 $WITNESS 2>/dev/null || die "the witness did not start: $(cat "$DIR/witness.out")"
+	sleep 0.1
+done
+
+(exec bonded serve --config "$DIR/bonded.yaml" >"$DIR/server.out" 2>"$DIR/server.err" </dev/null) &
 SERVER=$! # exec: this is the server itself
 for _ in $(seq 300); do
 	grep -q 'first administrator' "$DIR/server.out" 2>/dev/null && break
 	kill -0 $SERVER 2>/dev/null || die "the server did not start"
 	sleep 0.1
 done
-printf '\n%s$%s %sbonded serve --listen 127.0.0.1:0 --data data --feed osv%s\n' "$DIM" "$OFF" "$BOLD" "$OFF"
+printf '\n%s$%s %sbonded serve --config bonded.yaml%s\n' "$DIM" "$OFF" "$BOLD" "$OFF"
 sed "s/^/   /; s|$DIR/||" "$DIR/server.out"
 plain=$(sed 's/\x1b\[[0-9;]*m//g' "$DIR/server.out")
 URL=$(grep -o 'https://[^ ]*' <<<"$plain" | head -1)
@@ -177,6 +222,20 @@ expect 0 ann bonded promote dev/shop/bonded:1.0 --to staging
 expect 0 ann bonded promote staging/shop/bonded:1.0 --to production --tag 1.0 --tag stable
 expect 0 cluster crane pull "$HOST/production/shop/bonded:stable" "$DIR/pulled.tar"
 expect 0 cluster bonded why production/shop/bonded:stable
+
+step "Stock cosign signs and attests with this server alone; no key is kept, and no check is off"
+good=$HOST/production/shop/bonded@$(as ann crane digest "$HOST/production/shop/bonded:1.0")
+printf '#!/bin/sh\neval "$(bonded trust env)" && exec "$@"\n' >"$DIR/bin/trusting" # and what is run by it is shown alone
+chmod +x "$DIR/bin/trusting"
+as ann bonded sbom production/shop/bonded:1.0 --format spdx >"$DIR/sbom.json"
+expect 0 ann bonded trust env
+expect 0 ann trusting cosign sign --yes "$good"
+expect 0 ann trusting cosign attest --yes --type spdxjson --predicate "$DIR/sbom.json" "$good"
+expect 0 cluster trusting cosign verify --certificate-identity "$URL/oidc/people/ann" --certificate-oidc-issuer "$URL/oidc" "$good"
+expect 1 cluster trusting cosign verify --certificate-identity "$URL/oidc/people/eve" --certificate-oidc-issuer "$URL/oidc" "$good"
+expect 0 ann bonded verify production/shop/bonded:1.0 --anchor bonded --issuer "$URL/oidc" --identity "$URL/oidc/people/ann"
+note "and what the server itself decided is a summary that SLSA's verifiers read:"
+expect 0 cluster trusting cosign verify-attestation --type https://slsa.dev/verification_summary/v1 --certificate-identity "$URL/server" --certificate-oidc-issuer "$URL/oidc" "$good"
 
 step "Which images does one of those advisories touch?"
 expect 0 admin bonded affected CVE-2022-41723

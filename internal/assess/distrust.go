@@ -48,8 +48,7 @@ func (a *Assessor) distrust(ctx context.Context) (*distrusted, error) {
 // stay, and what has none is not clean.
 func (a *Assessor) drop(ctx context.Context, d *distrusted, x *examined) error {
 	if x.evidence != nil {
-		kept, gone := d.list.Keep(x.evidence.verified.Signatures)
-		x.evidence.verified.Signatures, x.evidence.refused = kept, append(x.evidence.refused, gone...)
+		d.refuse(x.evidence)
 	}
 	if x.image == nil || len(d.list) == 0 {
 		return nil
@@ -74,6 +73,12 @@ func (a *Assessor) drop(ctx context.Context, d *distrusted, x *examined) error {
 		x.distrust(revoked, others)
 	}
 	return nil
+}
+
+// refuse has signatures that do not count any more among those that are refused.
+func (d *distrusted) refuse(k *known) {
+	kept, gone := d.list.Keep(k.verified.Signatures)
+	k.verified.Signatures, k.refused = kept, append(k.refused, gone...)
 }
 
 func (x *examined) distrust(revoked map[string]*evidence.Revocation, others map[string]bool) {

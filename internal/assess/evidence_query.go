@@ -46,6 +46,11 @@ func (a *Assessor) evidence(ctx context.Context, f *found) (*api.Evidence, error
 	if err != nil {
 		return nil, err
 	}
+	distrusted, err := a.distrust(ctx)
+	if err != nil {
+		return nil, err
+	}
+	distrusted.refuse(said)
 	out := WireEvidence(said.verified.Signatures, said.refused)
 	out.Anchors = said.verified.Digest
 	for _, at := range attached {

@@ -68,6 +68,7 @@ type bench struct {
 	loop   float64          // of calibration; 0 until asked for
 	server *ours            // nil until asked for
 	stocks map[int]*stocked // by size, those that were asked for
+	audit  *grownLog        // nil until asked for
 
 	// What several bars read out of one measurement; zero until it was made.
 	image                  *comparison

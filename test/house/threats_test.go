@@ -9,7 +9,7 @@ import (
 )
 
 // namedTest is a test that docs/security/threats.md says stands against a threat.
-var namedTest = regexp.MustCompile("\\| `([a-z0-9/]+)` (Test\\w+)((?:, Test\\w+)*) \\|")
+var namedTest = regexp.MustCompile("\\| `([a-z0-9/-]+)` (Test\\w+)((?:, Test\\w+)*) \\|")
 
 // TestThreats holds the tests of docs/security/threats.md to those that exist.
 func TestThreats(t *testing.T) {

@@ -9,6 +9,36 @@ type Page[T any] struct {
 	Next  string `json:"next,omitempty"`
 }
 
+// Repository is one row of GET /api/v1/repositories: a repository in which the
+// caller can see something.
+type Repository struct {
+	Name   string    `json:"name"`
+	Newest Placement `json:"newest"` // of what the caller can see, evidence left out
+}
+
+// ListedArtifact is one row of GET /api/v1/artifacts: an artifact that the caller
+// can see, evidence and the platforms of indexes left out.
+type ListedArtifact struct {
+	Placement
+	// Size is what all that it names takes in bytes; of an index, all that its
+	// images name.
+	Size int64 `json:"size"`
+	// Checked says that all of it was analysed and matched against advisories.
+	// Where it is false there may be more than Findings.
+	Checked  bool `json:"checked"`
+	Findings int  `json:"findings"` // how many, of an index in all its images
+	// Worst is the worst of them, without what it is found in.
+	Worst *WorstFinding `json:"worst,omitempty"`
+}
+
+// WorstFinding names a finding.
+type WorstFinding struct {
+	ID        string   `json:"id"`
+	Aliases   []string `json:"aliases,omitempty"`
+	Severity  string   `json:"severity"`
+	Malicious bool     `json:"malicious,omitempty"`
+}
+
 // GrantRequest is the body of POST /api/v1/principals/NAME/grants. Both lists
 // hold "role=pattern"; what is removed need not be there.
 type GrantRequest struct {

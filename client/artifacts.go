@@ -57,6 +57,39 @@ func (c *Client) SBOM(ctx context.Context, ref, format string) ([]byte, error) {
 	return c.read(ctx, r)
 }
 
+// Repositories lists one page of the repositories of a zone, "" for all, in which
+// the caller can see something. limit is at most 1 000, 0 for 100.
+func (c *Client) Repositories(ctx context.Context, zone, after string, limit int) (*api.Page[api.Repository], error) {
+	v := page(after, limit)
+	if zone != "" {
+		v.Set("zone", zone)
+	}
+	out := new(api.Page[api.Repository])
+	return out, c.do(ctx, request{method: http.MethodGet, path: []string{"repositories"}, query: v}, out)
+}
+
+// ListQuery is what Artifacts lists: a repository or, without one, a zone or all
+// there is.
+type ListQuery struct {
+	Repository, Zone string
+	Verdict          string // only "allowed", "held", "denied" or "withdrawn"; "" for all
+	After            string // Next of the page before; "" for the first
+	Limit            int    // at most 100 are answered; 0 for 100
+}
+
+// Artifacts lists one page of what the caller can see, the newest of each
+// repository first. A page may have fewer than Limit and a Next.
+func (c *Client) Artifacts(ctx context.Context, q ListQuery) (*api.Page[api.ListedArtifact], error) {
+	v := page(q.After, q.Limit)
+	for name, value := range map[string]string{"repository": q.Repository, "zone": q.Zone, "verdict": q.Verdict} {
+		if value != "" {
+			v.Set(name, value)
+		}
+	}
+	out := new(api.Page[api.ListedArtifact])
+	return out, c.do(ctx, request{method: http.MethodGet, path: []string{"artifacts"}, query: v}, out)
+}
+
 // AffectedQuery is what Affected asks: an advisory, alias or package URL, and
 // optionally a page of the answer.
 type AffectedQuery struct {

@@ -231,7 +231,7 @@ var groups = []struct {
 	commands  []func(*program) *cobra.Command
 }{
 	{groupAsk, "Ask about artifacts:", []func(*program) *cobra.Command{
-		(*program).why, (*program).findings, (*program).inventory, (*program).sbom, (*program).affected, (*program).epoch, (*program).scan,
+		(*program).listCommand, (*program).why, (*program).findings, (*program).inventory, (*program).sbom, (*program).affected, (*program).epoch, (*program).scan,
 	}},
 	{groupAct, "Act, and look after a server:", []func(*program) *cobra.Command{
 		(*program).promote, (*program).zone, (*program).gate, (*program).feed, (*program).audit, (*program).revoke, (*program).principal, (*program).token, (*program).health,

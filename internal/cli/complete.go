@@ -58,16 +58,52 @@ func (p *program) completeZones(cmd *cobra.Command, _ []string, _ string) ([]str
 	})
 }
 
-// completeReferences offers the zones that references start with.
+// completeReferences offers the zones that references start with, then the
+// repositories of one, and behind a colon the tags of one.
 func (p *program) completeReferences(cmd *cobra.Command, args []string, start string) ([]string, cobra.ShellCompDirective) {
-	if strings.Contains(start, "/") {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+	repository, _, tag := strings.Cut(start, ":")
+	if !tag {
+		return p.completeListed(cmd, args, start)
 	}
-	zones, how := p.completeZones(cmd, args, start)
-	for i := range zones {
-		zones[i] += "/"
+	return p.asked(cmd, func(ctx context.Context, c *client.Client) ([]string, error) {
+		a, err := c.Artifacts(ctx, client.ListQuery{Repository: repository})
+		if err != nil {
+			return nil, err
+		}
+		var refs []string
+		for _, x := range a.Items {
+			for _, t := range x.Tags {
+				refs = append(refs, repository+":"+t)
+			}
+		}
+		return refs, nil
+	})
+}
+
+// completeListed offers zones, and then the repositories of one.
+func (p *program) completeListed(cmd *cobra.Command, args []string, start string) ([]string, cobra.ShellCompDirective) {
+	zone, _, inside := strings.Cut(start, "/")
+	if !inside {
+		zones, how := p.completeZones(cmd, args, start)
+		for i := range zones {
+			zones[i] += "/"
+		}
+		return zones, how | cobra.ShellCompDirectiveNoSpace
 	}
-	return zones, how | cobra.ShellCompDirectiveNoSpace
+	names, how := p.asked(cmd, func(ctx context.Context, c *client.Client) ([]string, error) {
+		a, err := c.Repositories(ctx, zone, "", 1000)
+		if err != nil {
+			return nil, err
+		}
+		var names []string
+		for _, r := range a.Items {
+			if strings.HasPrefix(r.Name, start) {
+				names = append(names, r.Name)
+			}
+		}
+		return names, nil
+	})
+	return names, how | cobra.ShellCompDirectiveNoSpace
 }
 
 // none completes nothing: what stands there is no file.

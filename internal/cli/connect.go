@@ -217,7 +217,7 @@ func sought(err error, ref string, l login) error {
 	}
 	next := "is it spelt right? zones: bonded zone list"
 	if r, err := oci.ParseReference(reference(ref, l)); err == nil && !r.Repository.IsZero() {
-		next = "is it spelt right? zones: bonded zone list; tags: crane ls " + l.Host + "/" + r.Repository.String()
+		next = "is it spelt right? zones: bonded zone list; tags: bonded list " + r.Repository.String()
 	}
 	return &failure{code: exitCode(asked.ExitCode()), what: asked.Message, next: next, cause: err}
 }

@@ -86,6 +86,7 @@ func (f *fakeServer) routes() http.Handler {
 		})
 	}
 	f.artifacts(handle)
+	f.stands(handle)
 	f.acts(handle)
 	f.people(handle)
 	f.trustEnds(handle)
@@ -189,6 +190,45 @@ func whys() map[string]api.Why {
 		"production/stays:1": {Artifact: artifact, Decision: staying},
 		"dev/sig:1":          {Artifact: api.Artifact{Repository: "dev/sig", Digest: goodDigest, Kind: "evidence", State: "attached"}},
 	}
+}
+
+// stands is what is listed, in pages of two.
+func (f *fakeServer) stands(handle handler) {
+	old := api.Placement{Repository: "dev/payments/api", Digest: goodDigest, Tags: []string{"1.7", "stable"}, Kind: "image", State: "admitted", BroughtBy: "ann", BroughtAt: now.AddDate(0, 0, -9)}
+	bad := api.Placement{Repository: "dev/payments/api", Digest: badDigest, Kind: "index", State: "denied", BroughtBy: "bob", BroughtAt: now.Add(-2 * time.Minute)}
+	leaving := api.Placement{Repository: "dev/zebra", Digest: layerDigest, Tags: []string{"1\x1b[2J"}, Kind: "chart", State: "admitted", BroughtBy: "ann", BroughtAt: now.AddDate(0, 0, -1), StayUntil: now.AddDate(0, 0, 3)}
+	handle("GET /api/v1/repositories", func(r *http.Request) (any, *api.Error) {
+		q := r.URL.Query()
+		switch {
+		case q.Get("zone") != "" && q.Get("zone") != "dev":
+			return api.Page[api.Repository]{Items: []api.Repository{}}, nil
+		case q.Get("after") == "" && q.Get("limit") != "1":
+			return api.Page[api.Repository]{Items: []api.Repository{{Name: "dev/payments/api", Newest: bad}, {Name: "dev/zebra", Newest: leaving}}}, nil
+		}
+		return api.Page[api.Repository]{Items: []api.Repository{{Name: "dev/payments/api", Newest: bad}}, Next: "dev/payments/api"}, nil
+	})
+	handle("GET /api/v1/artifacts", func(r *http.Request) (any, *api.Error) {
+		q := r.URL.Query()
+		rows := []api.ListedArtifact{
+			{Placement: bad, Size: 71_234_567, Findings: 3, Worst: &api.WorstFinding{ID: "GO-2026-1", Aliases: []string{"CVE-2026-1"}, Severity: "high"}},
+			{Placement: old, Size: 71_000_000, Checked: true},
+			{Placement: leaving, Size: 1200},
+		}
+		rows = slices.DeleteFunc(rows, func(x api.ListedArtifact) bool {
+			return q.Get("repository") != "" && q.Get("repository") != x.Repository || q.Get("verdict") == "denied" && x.State != "denied" || q.Get("verdict") == "withdrawn"
+		})
+		switch {
+		case q.Get("repository") == "dev/nothing":
+			return nil, &api.Error{Code: "not-found", Message: "repository dev/nothing: not found"}
+		case q.Get("after") != "":
+			rows = rows[2:]
+		case len(rows) > 2:
+			return api.Page[api.ListedArtifact]{Items: rows[:2], Next: "dev/payments/api@1"}, nil
+		case q.Get("limit") == "1":
+			return api.Page[api.ListedArtifact]{Items: rows[:1], Next: "dev/payments/api@7"}, nil
+		}
+		return api.Page[api.ListedArtifact]{Items: rows}, nil
+	})
 }
 
 func notFound(r *http.Request) *api.Error {

@@ -65,6 +65,9 @@ func TestPlans(t *testing.T) {
 			if strings.Contains(query, "CROSS JOIN tag t") && strings.Contains(query, "LIMIT") && !strings.Contains(query, "UNION") && strings.Contains(line, "TEMP B-TREE") {
 				t.Errorf("a page of tags is sorted: %s", query)
 			}
+			if strings.Contains(query, "ORDER BY -p.id LIMIT") && strings.Contains(line, "TEMP B-TREE") {
+				t.Errorf("a page of placements is sorted: %s", query)
+			}
 			if strings.Contains(query, "FROM job WHERE") && strings.Contains(line, "TEMP B-TREE") {
 				t.Errorf("the queue is sorted: %s", query)
 			}
@@ -116,6 +119,9 @@ func everything(t *testing.T, d *db.DB, c *clock) {
 			note(tx.BlobAccess(ctx, w.r, digest("none"), v))
 			note(tx.Unknown(ctx, w.r, []oci.Digest{w.layer, digest("x")}, v))
 			note(tx.Repositories(ctx, page))
+			note(tx.Names(ctx, "dev", page))
+			note(tx.Names(ctx, "", page))
+			note(tx.Newest(ctx, w.r, repo.Admitted, 0, 10))
 			note(tx.Stored(ctx, w.m.Digest))
 			note(tx.Placements(ctx, w.m.Digest))
 			note(tx.Parents(ctx, w.r, w.m.Digest))

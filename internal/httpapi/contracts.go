@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/assess"
 	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/oci"
@@ -64,6 +65,19 @@ type Explainer interface {
 	// An id no advisory has is repo.ErrNotFound; one that touches nothing here
 	// is an answer without images.
 	Affected(ctx context.Context, s repo.Sight, id string, page repo.Page) (*api.Affected, error)
+}
+
+// Lister lists what stands in the registry, and tells of nothing that s does not
+// see.
+type Lister interface {
+	// Repositories lists those of a zone, "" for all, in which s sees something that
+	// is not evidence. page.After is the name of one.
+	Repositories(ctx context.Context, s repo.Sight, zone string, page repo.Page) (*api.Page[api.Repository], error)
+	// Artifacts lists what stands in a repository, or in all of a zone, the newest
+	// of each repository first. page.After is a Next of an earlier answer, which may
+	// have fewer than page.Limit. A repository in which s sees nothing is
+	// repo.ErrNotFound.
+	Artifacts(ctx context.Context, s repo.Sight, l assess.Listing, page repo.Page) (*api.Page[api.ListedArtifact], error)
 }
 
 // Promoter takes a placement to another zone.

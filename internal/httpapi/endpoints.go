@@ -65,6 +65,13 @@ var endpoints = []endpoint{
 	{method: "GET", path: "/affected", access: anyone, summary: "List placements that hold what an advisory or package URL names", query: []parameter{
 		{name: "id", about: "advisory, alias such as CVE-2024-1, or package URL with or without version", required: true}, afterParam, limitParam,
 	}, answer: typeOf[api.Affected](), serve: (*call).affected},
+	{method: "GET", path: "/repositories", access: anyone, summary: "List the repositories in which the caller can see something", query: []parameter{
+		{name: "zone", about: "of this zone; of all when absent"}, afterParam, limitParam,
+	}, answer: typeOf[api.Page[api.Repository]](), serve: (*call).repositories},
+	{method: "GET", path: "/artifacts", access: anyone, summary: "List what stands in a repository, or in all of a zone, the newest of each repository first", query: []parameter{
+		{name: "repository", about: "in this repository"}, {name: "zone", about: "in this zone; neither: in all"},
+		{name: "verdict", about: "only these", values: verdicts()}, afterParam, limitParam,
+	}, answer: typeOf[api.Page[api.ListedArtifact]](), serve: (*call).artifacts},
 	{method: "POST", path: "/promote", access: anyone, summary: "Take an artifact to another zone; needs promote on the target repository and pull on the source", body: typeOf[api.PromoteRequest](), answer: typeOf[api.Promoted](), serve: (*call).promote},
 
 	{method: "GET", path: "/zones", access: known, summary: "List the zones", answer: typeOf[[]api.Zone](), serve: func(c *call) error { return c.write(listed(c.o.Zones.Zones(c.r.Context()))) }},

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/assess"
 	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/oci"
@@ -118,6 +119,14 @@ func (f *fake) Affected(_ context.Context, s repo.Sight, id string, p repo.Page)
 		return nil, fmt.Errorf("no advisory %s: %w", id, repo.ErrNotFound)
 	}
 	return &api.Affected{Query: id, Next: fmt.Sprint(p)}, f.see(s, oci.Reference{})
+}
+
+func (f *fake) Repositories(_ context.Context, s repo.Sight, zone string, p repo.Page) (*api.Page[api.Repository], error) {
+	return &api.Page[api.Repository]{Items: []api.Repository{{Name: "dev/app", Newest: api.Placement{Repository: "dev/app"}}}, Next: fmt.Sprint(zone, p)}, f.see(s, oci.Reference{})
+}
+
+func (f *fake) Artifacts(_ context.Context, s repo.Sight, l assess.Listing, p repo.Page) (*api.Page[api.ListedArtifact], error) {
+	return &api.Page[api.ListedArtifact]{Items: []api.ListedArtifact{}, Next: fmt.Sprintf("%s %s %s %v", l.Repository, l.Zone, l.State, p)}, f.see(s, oci.Reference{})
 }
 
 func (f *fake) Promote(_ context.Context, act authz.Act, v repo.Viewer, ref oci.Reference, req api.PromoteRequest) (*api.Promoted, error) {
@@ -302,7 +311,7 @@ func newAPI(t testing.TB) (*API, *fake) {
 	zones := repo.DefaultZones()
 	zones["sandbox"] = repo.Zone{Name: "sandbox", Sandbox: true}
 	return New(Options{
-		Auth: f, Explain: f, Promote: f, Zones: f, Feeds: f, Audit: f, Principals: f, Enrol: f, Keys: f, Trust: trustFake{f}, Revoke: revokeFake{f}, Epochs: revokeFake{f}, Report: f, Clock: time.Now, Log: slog.New(slog.NewTextHandler(&f.log, nil)),
+		Auth: f, Explain: f, List: f, Promote: f, Zones: f, Feeds: f, Audit: f, Principals: f, Enrol: f, Keys: f, Trust: trustFake{f}, Revoke: revokeFake{f}, Epochs: revokeFake{f}, Report: f, Clock: time.Now, Log: slog.New(slog.NewTextHandler(&f.log, nil)),
 		Open: open, Sight: func(p authz.Principal) repo.Sight { return zones.Sight(p, open) },
 	}), f
 }

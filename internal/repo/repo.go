@@ -172,6 +172,24 @@ type Reader interface {
 	Repositories(ctx context.Context, p Page) ([]oci.Repository, error)
 }
 
+// Lister lists what stands where, a page at a time. What a page costs does not
+// depend on what is not on it. Whether somebody may see it is not asked.
+type Lister interface {
+	// Names lists the repositories of a zone, "" for all, in byte order; also
+	// those in which nothing stands any more.
+	Names(ctx context.Context, zone string, p Page) ([]oci.Repository, error)
+	// Newest lists at most n placements in r of that state, the newest first, from
+	// the position before on; 0: from the newest of all.
+	Newest(ctx context.Context, r oci.Repository, s State, before int64, n int) ([]Listed, error)
+}
+
+// Listed is a placement in a list. Position grows with each that comes into a
+// repository, and stays when its state changes.
+type Listed struct {
+	Placement
+	Position int64
+}
+
 // BlobAccess is how a blob stands in a repository.
 type BlobAccess struct {
 	Size int64

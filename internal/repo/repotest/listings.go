@@ -148,6 +148,68 @@ func testRepositories(f *fixture) {
 	}
 }
 
+func testNewest(f *fixture) {
+	var admitted []string
+	for i, n := range names(7, "%02d") {
+		at, state := dev, repo.Admitted
+		if i == 2 {
+			at = staging
+		}
+		if i == 3 {
+			state = repo.Denied
+		}
+		m := image(n)
+		f.put(at, m, state, "alice")
+		if at == dev && state == repo.Admitted {
+			admitted = append([]string{m.Digest.String()}, admitted...)
+		}
+	}
+	f.view(func(ctx context.Context, tx Tx) error {
+		for _, limit := range []int{1, 3, 100} {
+			var got []string
+			for before := int64(0); ; {
+				page, err := tx.Newest(ctx, dev, repo.Admitted, before, limit)
+				f.wantErr("listing", err, nil)
+				if len(page) > limit {
+					f.Errorf("a page of %d, at most %d", len(page), limit)
+				}
+				if len(page) == 0 {
+					break
+				}
+				for _, l := range page {
+					got, before = append(got, l.Digest.String()), l.Position
+				}
+			}
+			f.check("newest first", got, admitted)
+		}
+		denied, err := tx.Newest(ctx, dev, repo.Denied, 0, 10)
+		f.wantErr("listing", err, nil)
+		if len(denied) != 1 || denied[0].Digest != image("03").Digest || denied[0].BroughtBy != "alice" {
+			f.Errorf("denied: %+v", denied)
+		}
+		for _, tt := range []struct {
+			zone, after string
+			want        []string
+		}{
+			{"", "", []string{dev.String(), staging.String()}},
+			{"", dev.String(), []string{staging.String()}},
+			{"dev", "", []string{dev.String()}},
+			{"dev", dev.String(), []string{}},
+			{"staging", dev.String(), []string{staging.String()}},
+			{"de", "", []string{}},
+		} {
+			rs, err := tx.Names(ctx, tt.zone, repo.Page{After: tt.after, Limit: 10})
+			f.wantErr("names", err, nil)
+			got := []string{}
+			for _, r := range rs {
+				got = append(got, r.String())
+			}
+			f.check("names of "+tt.zone+" after "+tt.after, got, tt.want)
+		}
+		return nil
+	})
+}
+
 func testGraph(f *fixture) {
 	one, two := image("one", "base"), image("two", "base")
 	both := index("both", one, two)

@@ -24,6 +24,7 @@ type Tx interface {
 	repo.Reader
 	repo.Writer
 	repo.Graph
+	repo.Lister
 }
 
 // Store is what is tested. Reader answers outside of transactions.
@@ -53,6 +54,7 @@ func Run(t *testing.T, open func(t *testing.T, clock func() time.Time) Store) {
 		{"tags are listed in pages", testTags},
 		{"referrers", testReferrers},
 		{"repositories", testRepositories},
+		{"what stands in a repository, newest first", testNewest},
 		{"blobs that are unknown", testUnknown},
 		{"the graph", testGraph},
 		{"tombstones", testTombstones},

@@ -179,7 +179,7 @@ func pages[T any](ctx context.Context, c *Client, path []string, v url.Values, l
 	}
 }
 
-// VerifyAudit has the server recompute its audit chain.
+// VerifyAudit has the server verify its audit log, and its rows against it.
 func (c *Client) VerifyAudit(ctx context.Context) (*api.AuditCheck, error) {
 	out := new(api.AuditCheck)
 	return out, c.do(ctx, request{method: http.MethodPost, path: []string{"audit", "verify"}}, out)

@@ -43,7 +43,7 @@ type Trust struct {
 	// disk than the database and in no backup: a restored database is then found
 	// out. It must exist. Optional. Default: none.
 	HeadStore Path `yaml:"head_store" json:"head_store"`
-	// Witnesses cosign the transparency log. Optional. Default: none.
+	// Witnesses cosign the transparency log and the audit log. Optional. Default: none.
 	Witnesses []Witness `yaml:"witnesses" json:"witnesses"`
 	// Quorum is how many of the witnesses must cosign; with fewer nothing is
 	// logged. Optional. Default: more than half of them.

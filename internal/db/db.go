@@ -4,7 +4,7 @@
 // A change of state is one Update: a transaction whose Tx offers the narrow
 // stores of all domains, so that rows, the audit event and the jobs they cause
 // commit together. What is a transaction of its own (upload sessions, the job
-// queue, the audit chain, accounts, loads of advisories) are methods of DB.
+// queue, the audit log, accounts, loads of advisories) are methods of DB.
 //
 // The SQL is written once, for both engines: question marks, times as
 // microseconds in integers, digests as text, documents as bytes. The engines

@@ -113,49 +113,105 @@ func TestBlob(t *testing.T) {
 // who signed, in the window that is meant; what stands for other reasons is
 // judged again.
 func TestSigners(t *testing.T) {
-	key := strings.Repeat("ab", 32)
-	ci := evidence.Identity{Issuer: "https://ci.example.com", Subject: "https://ci.example.com/team/app"}
-	provenance := &evidence.Statement{Kind: evidence.KindProvenance, Provenance: &evidence.Provenance{Builder: "https://ci.example.com/builder"}}
-	for _, tt := range []struct {
-		name     string
-		sig      evidence.Signature
-		req      api.RevokeRequest
-		want     string
-		barred   int
-		rejudged int
-	}{
-		{"key", evidence.Signature{Identity: evidence.Identity{Key: key}}, api.RevokeRequest{Kind: "key", Key: strings.ToUpper(key)}, "dev admitted, production revoked", 0, 1},
-		{"another key", evidence.Signature{Identity: evidence.Identity{Key: key}}, api.RevokeRequest{Kind: "key", Key: strings.Repeat("cd", 32)}, "dev admitted, production admitted", 0, 0},
-		{"identity", evidence.Signature{Identity: ci}, api.RevokeRequest{Kind: "identity", Subject: ci.Subject}, "dev admitted, production revoked", 0, 1},
-		{"pattern", evidence.Signature{Identity: ci}, api.RevokeRequest{Kind: "identity", Subject: "https://ci.example.com/team/*", Issuer: ci.Issuer}, "dev admitted, production revoked", 0, 1},
-		{"another issuer", evidence.Signature{Identity: ci}, api.RevokeRequest{Kind: "identity", Subject: ci.Subject, Issuer: "https://other.example.com"}, "dev admitted, production admitted", 0, 0},
-		{"before the window", evidence.Signature{Identity: ci, At: noon.Add(-time.Hour)}, api.RevokeRequest{Kind: "identity", Subject: ci.Subject, From: noon}, "dev admitted, production admitted", 0, 0},
-		{"in the window", evidence.Signature{Identity: ci, At: noon}, api.RevokeRequest{Kind: "identity", Subject: ci.Subject, From: noon, Until: noon.Add(time.Second)}, "dev admitted, production revoked", 0, 1},
-		{"at its end", evidence.Signature{Identity: ci, At: noon}, api.RevokeRequest{Kind: "identity", Subject: ci.Subject, Until: noon}, "dev admitted, production admitted", 0, 0},
-		{"nothing proves when", evidence.Signature{Identity: ci}, api.RevokeRequest{Kind: "identity", Subject: ci.Subject, From: noon.Add(-time.Hour), Until: noon.Add(-time.Minute)}, "dev admitted, production revoked", 0, 1},
-		{"builder", evidence.Signature{Identity: ci, Statement: provenance}, api.RevokeRequest{Kind: "builder", Builder: provenance.Provenance.Builder}, "dev revoked, production revoked", 1, 0},
-		{"window of a signer", evidence.Signature{Identity: ci, At: noon}, api.RevokeRequest{Kind: "window", Subject: ci.Subject, From: noon.Add(-time.Hour)}, "dev revoked, production revoked", 1, 0},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			each(t, func(w *world) {
-				m := image("m")
-				ref := statement("ref", m.Digest)
-				w.put(dev, m, repo.Admitted)
-				w.put(production, m, repo.Admitted, ref)
-				w.put(production, ref, repo.Attached)
-				w.signed(m.Digest, ref.Digest, tt.sig)
-				done := w.revoke(tt.req)
-				w.want("states", w.states(m), tt.want)
-				if done.Barred != tt.barred || done.Rejudged != tt.rejudged {
-					w.Errorf("barred %d, judged again %d, want %d and %d", done.Barred, done.Rejudged, tt.barred, tt.rejudged)
-				}
-				w.jobs("judge")
-				w.lift(done.Revocation.ID)
-				if tt.want != "dev admitted, production admitted" && !strings.Contains(w.jobs("judge"), "production") {
-					w.Error("nobody judges again what was given back")
-				}
-			})
-		})
+	each(t, func(w *world) {
+		for i, tt := range signerCases() {
+			m := image("m of " + tt.name)
+			ref := statement("ref of "+tt.name, m.Digest)
+			w.put(dev, m, repo.Admitted)
+			w.put(production, m, repo.Admitted, ref)
+			w.put(production, ref, repo.Attached)
+			w.signed(m.Digest, ref.Digest, signerOf(i, tt.sig))
+			done := w.revoke(tt.req(signer(i)))
+			w.want(tt.name, w.states(m), tt.want)
+			if done.Barred != tt.barred || done.Rejudged != tt.rejudged {
+				w.Errorf("%s: barred %d, judged again %d, want %d and %d", tt.name, done.Barred, done.Rejudged, tt.barred, tt.rejudged)
+			}
+			w.jobs("judge")
+			w.lift(done.Revocation.ID)
+			if tt.want != neither && !strings.Contains(w.jobs("judge"), "production") {
+				w.Errorf("%s: nobody judges again what was given back", tt.name)
+			}
+		}
+	})
+}
+
+// signed is who has signed in one case: they do not meet.
+type signed struct{ key, subject, builder string }
+
+func signer(i int) signed {
+	return signed{strings.Repeat(fmt.Sprintf("%02x", 0xa0+i), 32), fmt.Sprintf("https://ci.example.com/%d/app", i), fmt.Sprintf("https://ci.example.com/builders/%d", i)}
+}
+
+const issuer = "https://ci.example.com"
+
+// Ways to sign.
+const (
+	byKey = iota
+	byIdentity
+	byBuilder
+)
+
+// made is a signature of a case.
+type made struct {
+	way int
+	at  time.Time // proven; zero for none
+}
+
+func signerOf(i int, s made) evidence.Signature {
+	who := signer(i)
+	sig := evidence.Signature{Identity: evidence.Identity{Issuer: issuer, Subject: who.subject}, At: s.at}
+	switch s.way {
+	case byKey:
+		sig.Identity = evidence.Identity{Key: who.key}
+	case byBuilder:
+		sig.Statement = &evidence.Statement{Kind: evidence.KindProvenance, Provenance: &evidence.Provenance{Builder: who.builder}}
+	}
+	return sig
+}
+
+const (
+	both    = "dev revoked, production revoked"
+	relying = "dev admitted, production revoked"
+	neither = "dev admitted, production admitted"
+)
+
+// signerCase is a signature about an image that stands twice, once because of it.
+type signerCase struct {
+	name             string
+	sig              made
+	req              func(signed) api.RevokeRequest
+	want             string
+	barred, rejudged int
+}
+
+func signerCases() []signerCase {
+	identity := func(from, until time.Time) func(signed) api.RevokeRequest {
+		return func(s signed) api.RevokeRequest {
+			return api.RevokeRequest{Kind: "identity", Subject: s.subject, From: from, Until: until}
+		}
+	}
+	hour := func(n int) time.Time { return noon.Add(time.Duration(n) * time.Hour) }
+	never := time.Time{}
+	return []signerCase{
+		{"key", made{byKey, never}, func(s signed) api.RevokeRequest {
+			return api.RevokeRequest{Kind: "key", Key: strings.ToUpper(s.key)}
+		}, relying, 0, 1},
+		{"another key", made{byKey, never}, func(signed) api.RevokeRequest { return api.RevokeRequest{Kind: "key", Key: strings.Repeat("cd", 32)} }, neither, 0, 0},
+		{"identity", made{byIdentity, never}, identity(never, never), relying, 0, 1},
+		{"pattern", made{byIdentity, never}, func(s signed) api.RevokeRequest {
+			return api.RevokeRequest{Kind: "identity", Subject: strings.TrimSuffix(s.subject, "app") + "*", Issuer: issuer}
+		}, relying, 0, 1},
+		{"another issuer", made{byIdentity, never}, func(s signed) api.RevokeRequest {
+			return api.RevokeRequest{Kind: "identity", Subject: s.subject, Issuer: "https://other.example.com"}
+		}, neither, 0, 0},
+		{"before the window", made{byIdentity, hour(-1)}, identity(noon, never), neither, 0, 0},
+		{"in the window", made{byIdentity, noon}, identity(noon, hour(1)), relying, 0, 1},
+		{"at its end", made{byIdentity, noon}, identity(never, noon), neither, 0, 0},
+		{"nothing proves when", made{byIdentity, never}, identity(hour(-2), hour(-1)), relying, 0, 1},
+		{"builder", made{byBuilder, never}, func(s signed) api.RevokeRequest { return api.RevokeRequest{Kind: "builder", Builder: s.builder} }, both, 1, 0},
+		{"window of a signer", made{byIdentity, noon}, func(s signed) api.RevokeRequest {
+			return api.RevokeRequest{Kind: "window", Subject: s.subject, From: hour(-1)}
+		}, both, 1, 0},
 	}
 }
 

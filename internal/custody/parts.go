@@ -22,7 +22,7 @@ type telling struct {
 var tellings = map[string]telling{
 	"source":     {says: saysSource},
 	"build":      {says: saysBuild},
-	"acquire":    {kinds: []string{"manifest.pushed", "manifest.acquired"}},
+	"acquire":    {kinds: []string{"manifest.pushed"}},
 	"analysis":   {says: saysAnalysis, server: true},
 	"approvals":  {says: saysApproval},
 	"promotions": {kinds: []string{"placement.promoted"}},

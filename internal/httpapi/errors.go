@@ -14,6 +14,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/assess"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/blob"
+	"github.com/bonded-dev/bonded/internal/custody"
 	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/push"
@@ -82,6 +83,8 @@ var table = []row{
 	{repo.ErrNotFound, http.StatusNotFound, "not-found", ""},
 	{repo.ErrConflict, http.StatusConflict, "conflict", ""},
 	{assess.ErrNotAnalysed, http.StatusBadRequest, "invalid", ""},
+	{custody.ErrNoProof, http.StatusServiceUnavailable, "unavailable", "see what is wrong: bonded health"},
+	{errNoCustody, http.StatusServiceUnavailable, "unavailable", "see what is wrong: bonded health"},
 	{vuln.ErrNoSnapshot, http.StatusServiceUnavailable, "unavailable", "load advisories: bonded feed update"},
 	{blob.ErrNoSpace, http.StatusInsufficientStorage, "unavailable", "tell the operator that the server's storage is full"},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable, "unavailable", "try again"},

@@ -37,6 +37,7 @@ type Options struct {
 	Trust      Trust
 	Revoke     Revoker
 	Epochs     Epochs
+	Custody    Custodian // Optional: there is none.
 	Report     Reporter
 	Clock      func() time.Time // that of connections: streams end by it when nobody reads them
 	Log        *slog.Logger

@@ -55,6 +55,7 @@ func (s *Server) wireFaces(ctx context.Context) (err error) {
 	}
 	if s.trust != nil {
 		managed.Prove = s.trust.sign
+		managed.Custody = s.newCustody(s.newEpochs())
 	}
 	f.api = httpapi.New(managed)
 	observer := telemetry.NewObserver(telemetry.ObserverOptions{Log: s.log, Metrics: s.metrics, Tracer: s.tracing.Tracer("http"), Clock: s.clock, Rand: s.rand, Route: route})

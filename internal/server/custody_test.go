@@ -1,0 +1,140 @@
+package server
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/config"
+	"github.com/bonded-dev/bonded/internal/custody"
+	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/repo"
+	"github.com/bonded-dev/bonded/internal/testparts"
+	"github.com/bonded-dev/bonded/internal/verify"
+	"github.com/bonded-dev/bonded/internal/verify/verifytest"
+)
+
+// exported asks for the custody file of something.
+func (w *world) exported(who api.Enrolled, ref string, status int) []byte {
+	w.Helper()
+	body, err := json.Marshal(api.CustodyRequest{Ref: ref})
+	if err != nil {
+		w.Fatal(err)
+	}
+	res, answer := w.request(who, http.MethodPost, "/api/v1/custody/export", body, "Content-Type", "application/json")
+	w.want(status, res, answer)
+	return answer
+}
+
+// unproven lists what of a file is not verified, by nothing but the root.
+func unproven(t *testing.T, raw, root []byte, d oci.Digest, anchors ...verify.Anchor) (*api.CustodyCheck, []string) {
+	t.Helper()
+	c, err := custody.Verify(t.Context(), raw, custody.VerifyOptions{Root: root, Digest: d, Anchors: anchors, Clock: time.Now, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, p := range c.Parts {
+		for _, i := range p.Items {
+			if i.State != api.CustodyVerified {
+				all = append(all, string(i.State)+" "+p.Part+": "+i.What+": "+i.Text)
+			}
+		}
+	}
+	return c, all
+}
+
+// TestCustody: an image is signed, denied, let in, promoted and revoked, and the
+// whole story verifies by the file and the trusted root alone.
+func TestCustody(t *testing.T) {
+	t.Run("sqlite", func(t *testing.T) { testCustody(t, newWorld(t)) })
+	t.Run("postgres", func(t *testing.T) {
+		url := testparts.Postgres(t)
+		testCustody(t, newWorld(t, func(o *Options) { o.Config.Database.Postgres = &config.Postgres{URL: url} }))
+	})
+}
+
+func testCustody(t *testing.T, w *world) {
+	w.advise("GO-TEST-1", "example.com/other", "99.0.0", low)
+	dev, auditor := w.enrol("ann", "developer=dev/**"), w.enrol("eve", "auditor")
+	image := w.pushImage(dev, "dev/app", "1", layerOf(t, map[string][]byte{"etc/motd": []byte("hello")}))
+	w.settled("dev/app", image.Digest, repo.Admitted)
+	ours := verifytest.New(t, "ci.example.com")
+	statement := []byte(`{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"app","digest":{"sha256":"` + image.Digest.Hex() + `"}}],"predicateType":"https://slsa.dev/provenance/v1",
+		"predicate":{"buildDefinition":{"buildType":"https://ci.example.com/build","externalParameters":{},"resolvedDependencies":[{"uri":"git+https://git.example.com/app","digest":{"gitCommit":"c5dc2ae7d48bc9b2f0fbd5d5a9c5f5b2e7a8b4f0"}}]},
+		"runDetails":{"builder":{"id":"https://ci.example.com/builder"}}}}`)
+	bundle := ours.JSON(ours.Bundle(verifytest.Spec{Payload: statement, Identity: "https://ci.example.com/builder"}))
+	w.bundled(dev, "dev/app", image, bundle)
+	w.promote(w.admin, "dev/app:1", "staging", http.StatusOK)
+
+	raw := w.exported(auditor, image.Digest.String(), http.StatusOK)
+	root, err := w.trust.instance.TrustedRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	check, rest := unproven(t, raw, root, image.Digest)
+	if check.State != api.CustodyNotProvable || len(rest) == 0 || slices.ContainsFunc(rest, func(s string) bool { return !strings.Contains(s, "not-provable evidence: referrer") }) {
+		t.Errorf("%s: %s", check.State, strings.Join(rest, "\n"))
+	}
+	check, rest = unproven(t, raw, root, image.Digest, verify.Anchor{Name: "ci", Kind: verify.KindSigstore, Roots: [][]byte{ours.TrustedRoot(nil)}})
+	if check.State != api.CustodyVerified {
+		t.Errorf("%s: %s", check.State, strings.Join(rest, "\n"))
+	}
+	states := map[string]api.CustodyState{}
+	for _, p := range check.Parts {
+		states[p.Part] = p.State
+	}
+	for _, part := range []string{"subject", "acquire", "analysis", "evidence", "decisions", "promotions", "events", "epochs", "audit", "batches"} {
+		if states[part] != api.CustodyVerified {
+			t.Errorf("%s is %q", part, states[part])
+		}
+	}
+
+	var f api.Custody
+	if err := json.Unmarshal(raw, &f); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(f.Repositories, []string{"dev/app", "staging/app"}) || len(f.Decisions) < 2 || len(f.Epochs) != 2 || f.By != "eve" {
+		t.Errorf("it covers %v, has %d decisions, %d epochs, by %s", f.Repositories, len(f.Decisions), len(f.Epochs), f.By)
+	}
+	res, body := w.request(auditor, http.MethodGet, "/api/v1/custody?ref=staging/app:1", nil)
+	w.want(http.StatusOK, res, body)
+	if line := decode[api.CustodyTimeline](w, body); len(line.Steps) < len(f.Events) || line.Digest != f.Digest {
+		t.Errorf("the timeline: %+v", line)
+	}
+	w.events("custody.exported")
+
+	w.exported(dev, image.Digest.String(), http.StatusForbidden)
+	w.exported(w.enrol("tom", "developer=other/**"), image.Digest.String(), http.StatusNotFound)
+	one := w.enrol("pat", "operator=dev/**")
+	raw = w.exported(one, "dev/app:1", http.StatusOK)
+	if strings.Contains(string(raw), "staging") {
+		t.Error("who may export one repository is told of another")
+	}
+	if check, rest = unproven(t, raw, root, image.Digest); slices.ContainsFunc(rest, func(s string) bool { return strings.HasPrefix(s, "failed") }) {
+		t.Errorf("of one repository: %v", rest)
+	}
+
+	w.revoke(w.admin, api.RevokeRequest{Kind: "digest", Digest: image.Digest.String(), Reason: "it leaks"})
+	raw = w.exported(auditor, image.Digest.String(), http.StatusOK)
+	check, rest = unproven(t, raw, root, image.Digest, verify.Anchor{Name: "ci", Kind: verify.KindSigstore, Roots: [][]byte{ours.TrustedRoot(nil)}})
+	if check.State != api.CustodyVerified || !slices.ContainsFunc(check.Steps, func(s api.CustodyStep) bool { return strings.HasPrefix(s.What, "revoked:") }) {
+		t.Errorf("after a revocation %s: %s\n%+v", check.State, strings.Join(rest, "\n"), check.Steps)
+	}
+}
+
+// bundled attaches a Sigstore bundle.
+func (w *world) bundled(who api.Enrolled, repository string, about oci.Descriptor, bundle []byte) {
+	w.Helper()
+	const typ = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	layer, empty := w.pushBlob(who, repository, bundle), w.pushBlob(who, repository, []byte("{}"))
+	layer.MediaType, empty.MediaType = typ, oci.MediaTypeEmpty
+	w.pushManifest(who, repository, "", map[string]any{
+		"schemaVersion": 2, "mediaType": oci.MediaTypeManifest, "artifactType": typ, "config": empty, "layers": []oci.Descriptor{layer}, "subject": about,
+	})
+}

@@ -234,7 +234,7 @@ var groups = []struct {
 		(*program).listCommand, (*program).why, (*program).findings, (*program).inventory, (*program).sbom, (*program).affected, (*program).epoch, (*program).scan,
 	}},
 	{groupAct, "Act, and look after a server:", []func(*program) *cobra.Command{
-		(*program).promote, (*program).zone, (*program).gate, (*program).feed, (*program).audit, (*program).revoke, (*program).principal, (*program).token, (*program).health,
+		(*program).promote, (*program).zone, (*program).gate, (*program).feed, (*program).audit, (*program).custody, (*program).revoke, (*program).principal, (*program).token, (*program).health,
 	}},
 	{groupServe, "Run a server:", []func(*program) *cobra.Command{
 		(*program).serve, (*program).initCommand, (*program).config, (*program).trust, (*program).fsck, (*program).witness,

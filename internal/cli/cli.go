@@ -113,6 +113,9 @@ type ScanRequest struct {
 	Advisories string
 	// Step is told what is being done. Optional.
 	Step func(what string)
+	// Bytes is told how much of the artifact has been read, by several at once.
+	// Optional.
+	Bytes func(done, total int64)
 }
 
 // ScanResult is what a scan found.

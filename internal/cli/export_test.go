@@ -23,3 +23,14 @@ func FindingTable(width int, rows [][]string) string {
 	pg.table(0, findingColumns, rows)
 	return pg.String()
 }
+
+// Transferred says how much of a transfer that began took ago is done.
+func Transferred(done, total int64, took time.Duration) string {
+	began := time.Unix(1_000_000, 0)
+	now := began
+	s := (&program{env: Env{Clock: func() time.Time { return now }}}).steps()
+	s.bytes(0, total)
+	now = began.Add(took)
+	s.bytes(done, total)
+	return s.transferred()
+}

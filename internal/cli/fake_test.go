@@ -335,6 +335,11 @@ func (f *fakeServer) acts(handle handler) {
 	handle("POST /api/v1/feeds/load", func(r *http.Request) (any, *api.Error) {
 		in := tar.NewReader(r.Body)
 		h, err := in.Next()
+		if err == nil && h.Name == "Go/GO-0.json" { // which is no record
+			return rawAnswer(`{"feed":"loaded/Go","records":0,"total":1}
+{"done":{"seq":0,"digest":"","advisories":0},"feeds":[{"name":"loaded/Go","source":"bonded feed load","records":0,"skipped":1,"reasons":["GO-0: no id"]},{"name":"old","records":7}]}
+`), nil
+		}
 		if err != nil || h.Name != "Go/GO-1.json" {
 			return nil, &api.Error{Code: "invalid", Message: "not a folder of advisories"}
 		}

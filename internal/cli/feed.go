@@ -118,22 +118,31 @@ func (p *program) changeFeeds(ctx context.Context, change func(context.Context, 
 	if err != nil {
 		return err
 	}
-	bars := p.feedBars()
+	bars, read := p.feedBars(), map[string]bool{}
 	defer bars.done()
 	for u, err := range change(ctx, c) {
 		if err != nil {
 			return err
 		}
 		if u.Done == nil {
+			read[u.Feed] = true
 			bars.update(u)
 			continue
 		}
 		bars.done()
-		if anyHeld(u.Feeds) {
+		nothing := unreadable(u.Feeds, read)
+		switch {
+		case anyHeld(u.Feeds):
 			p.outcome = exitCannotTell
+		case nothing:
+			p.outcome = exitUsage
 		}
 		return show(p, u, func(pg *page, u api.FeedProgress) {
-			pg.loaded(u.Done)
+			if nothing {
+				pg.line(pg.bad.Render("NOTHING LOADED"), "  no record of ", list(sorted(read)), " could be read")
+			} else {
+				pg.loaded(u.Done)
+			}
 			if len(u.Feeds) > 0 {
 				pg.line()
 				pg.feeds(u.Feeds)
@@ -141,6 +150,21 @@ func (p *program) changeFeeds(ctx context.Context, change func(context.Context, 
 		})
 	}
 	return fmt.Errorf("updating feeds: the server ended its answer before the update")
+}
+
+// unreadable reports whether something was read, and no record of it was one.
+func unreadable(feeds []api.Feed, read map[string]bool) bool {
+	skipped := false
+	for _, f := range feeds {
+		if !read[f.Name] {
+			continue
+		}
+		if f.Records > 0 || f.Skipped == 0 {
+			return false
+		}
+		skipped = true
+	}
+	return skipped
 }
 
 func anyHeld(feeds []api.Feed) bool {
@@ -153,6 +177,10 @@ func anyHeld(feeds []api.Feed) bool {
 }
 
 func (pg *page) loaded(s *api.Snapshot) {
+	if s.Digest == "" {
+		pg.line("LOADED nothing: no advisories are in force")
+		return
+	}
 	pg.line(pg.good.Render("LOADED"), "  ", many(s.Advisories, "advisory", "advisories"), "  ", pg.faint.Render(fmt.Sprintf("snapshot %d, %s", s.Seq, short(s.Digest))))
 }
 
@@ -188,6 +216,7 @@ func (p *program) runFeedLoad(ctx context.Context, dir string, force bool) error
 			steps := p.steps()
 			steps.step(fmt.Sprintf("sending %s, %s", many(sent.Files, "file", "files"), bytesOf(sent.Bytes)))
 			folder, stop := sending(ctx, dir)
+			folder = &counted{r: folder, total: sent.Bytes, tell: steps.bytes}
 			defer func() { failed = stop() }()
 			defer steps.done()
 			for u, err := range c.LoadFeed(ctx, folder, force) {
@@ -221,6 +250,20 @@ func sending(ctx context.Context, dir string) (folder io.Reader, stop func() err
 		}
 		return nil
 	}
+}
+
+// counted tells how much was read of what has a known length.
+type counted struct {
+	r           io.Reader
+	done, total int64
+	tell        func(done, total int64)
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.done += int64(n)
+	c.tell(c.done, c.total)
+	return n, err
 }
 
 // errNotWanted is what a sender gets whose bytes nobody reads any more.

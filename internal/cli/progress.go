@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"sync/atomic"
 	"time"
 
@@ -13,19 +14,25 @@ import (
 )
 
 // steps shows what is being done while people wait: a spinner with the name of
-// the step on a terminal, one plain line for each where there is none, nothing
+// the step on a terminal, and a bar with rate and rest once it is known how many
+// bytes there are; one plain line for each step where there is no terminal, nothing
 // where a program reads the answer.
 type steps struct {
-	p    *program
-	bars *mpb.Progress
-	bar  *mpb.Bar
-	last atomic.Pointer[string] // the name of the step
+	p           *program
+	bars        *mpb.Progress
+	bar         *mpb.Bar
+	last        atomic.Pointer[string] // the name of the step
+	sent, total atomic.Int64           // bytes; total is 0 while nobody knows
+	began       atomic.Int64           // when the first byte came, in Unix nanoseconds
 }
 
 func (p *program) steps() *steps { return &steps{p: p} }
 
 // refresh is how often bars are drawn.
 const refresh = 120 * time.Millisecond
+
+// byteBar is how wide a bar of bytes is, in columns.
+const byteBar = 26
 
 func (s *steps) step(what string) {
 	what = policy.Printable(what)
@@ -41,9 +48,49 @@ func (s *steps) step(what string) {
 		s.bars = mpb.New(mpb.WithOutput(s.p.io.Err), mpb.WithAutoRefresh(), mpb.WithRefreshRate(refresh))
 	}
 	if s.bar == nil { // one for all steps: a second one would leave the first on the screen
-		s.bar = s.bars.New(1, mpb.SpinnerStyle().PositionLeft(), mpb.BarWidth(2), mpb.BarFillerTrim(),
-			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return *s.last.Load() })))
+		s.bar = s.bars.MustAdd(1, s.filler(), mpb.BarFillerTrim(), mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return *s.last.Load() + s.transferred() })))
 	}
+}
+
+// bytes tells how much of a transfer is done; several may tell at once.
+func (s *steps) bytes(done, total int64) {
+	s.began.CompareAndSwap(0, s.p.env.Clock().UnixNano())
+	s.sent.Store(done)
+	s.total.Store(total)
+}
+
+// filler draws a spinner while there is nothing to measure, and else a bar.
+func (s *steps) filler() mpb.BarFiller {
+	spinner, bar := mpb.SpinnerStyle().PositionLeft().Build(), mpb.BarStyle().Lbound("").Filler("━").Tip("━").Padding(" ").Rbound("").Build()
+	return mpb.BarFillerFunc(func(w io.Writer, st decor.Statistics) error {
+		total := s.total.Load()
+		if total == 0 {
+			st.RequestedWidth = 2
+			return spinner.Fill(w, st)
+		}
+		st.Total, st.Current, st.RequestedWidth = total, min(s.sent.Load(), total), byteBar
+		return bar.Fill(w, st)
+	})
+}
+
+// transferred says bytes, rate and rest: "  12.3 MB of 71.2 MB, 8.1 MB/s, 7 s
+// left".
+func (s *steps) transferred() string {
+	done, total := s.sent.Load(), s.total.Load()
+	if total == 0 {
+		return ""
+	}
+	text := "  " + bytesOf(min(done, total)) + " of " + bytesOf(total)
+	took := time.Duration(s.p.env.Clock().UnixNano() - s.began.Load())
+	if took < time.Second || done == 0 {
+		return text
+	}
+	rate := float64(done) / took.Seconds()
+	text += ", " + bytesOf(int64(rate)) + "/s"
+	if done < total {
+		text += ", " + span(time.Duration(float64(total-done)/rate*float64(time.Second))) + " left"
+	}
+	return text
 }
 
 // done takes the spinner away.
@@ -54,6 +101,8 @@ func (s *steps) done() {
 	}
 	s.bars, s.bar = nil, nil
 	s.last.Store(nil)
+	s.total.Store(0)
+	s.began.Store(0)
 }
 
 // feedBars shows how far the loading of each feed is.

@@ -60,7 +60,7 @@ func (p *program) runScan(ctx context.Context, r ScanRequest, gate string, list 
 	}
 	r.Gate, r.GateText = g.Name(), text
 	steps := p.steps()
-	r.Step = steps.step
+	r.Step, r.Bytes = steps.step, steps.bytes
 	res, err := p.env.Scan(ctx, r)
 	steps.done()
 	if err != nil {

@@ -65,3 +65,21 @@ func TestAbsentParts(t *testing.T) {
 		}
 	}
 }
+
+// TestTransferred: bytes, rate and rest, once there are some to tell it by.
+func TestTransferred(t *testing.T) {
+	for _, tt := range []struct {
+		done, total int64
+		took        time.Duration
+		want        string
+	}{
+		{0, 0, time.Second, ""},
+		{1000, 71_200_000, 100 * time.Millisecond, "  1.0 kB of 71.2 MB"},
+		{12_300_000, 71_200_000, 2 * time.Second, "  12.3 MB of 71.2 MB, 6.2 MB/s, 9 s left"},
+		{72_000_000, 71_200_000, 10 * time.Second, "  71.2 MB of 71.2 MB, 7.2 MB/s"}, // a tar is a little longer than its files
+	} {
+		if got := cli.Transferred(tt.done, tt.total, tt.took); got != tt.want {
+			t.Errorf("%d of %d after %s: %q, want %q", tt.done, tt.total, tt.took, got, tt.want)
+		}
+	}
+}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/bonded-dev/bonded/api"
@@ -61,7 +63,7 @@ func (s Scanner) Scan(ctx context.Context, r cli.ScanRequest) (*cli.ScanResult, 
 	}
 	analyzer := analyze.New(analyze.Options{Extractors: extractor.All(), Claimers: extractor.Claimers(), Now: s.Clock, Log: log})
 	offline := assess.NewOffline(assess.OfflineOptions{Analyzer: analyzer, Engine: "bonded " + s.Version, Clock: s.Clock, Log: log})
-	q := assess.Question{Source: src, Manifest: chosen.Manifest, Repository: at, Gate: gate, Step: step}
+	q := assess.Question{Source: measured(src, chosen.Manifest, r.Bytes), Manifest: chosen.Manifest, Repository: at, Gate: gate, Step: step}
 	if r.Advisories != "" {
 		q.Advisories = func(ctx context.Context, im *inventory.Image) (*vuln.Index, error) {
 			return s.advisories(ctx, r.Advisories, im)
@@ -83,6 +85,46 @@ func withoutServer(d *api.Decision) {
 	for i := range d.Reasons {
 		d.Reasons[i].Says, d.Reasons[i].Remedy = next.Replace(d.Reasons[i].Says), next.Replace(d.Reasons[i].Remedy)
 	}
+}
+
+// measure is a source that tells how much of an artifact was read.
+type measure struct {
+	assess.Source
+	total int64
+	done  atomic.Int64
+	tell  func(done, total int64)
+}
+
+// measured tells how much of m is read from src; tell may be nil.
+func measured(src assess.Source, m *oci.Manifest, tell func(done, total int64)) assess.Source {
+	if tell == nil {
+		return src
+	}
+	out := &measure{Source: src, tell: tell}
+	for _, d := range m.References() {
+		out.total += d.Size
+	}
+	return out
+}
+
+func (m *measure) Blob(ctx context.Context, d oci.Descriptor) (io.ReadCloser, error) {
+	r, err := m.Source.Blob(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	return &measuredBlob{r, m}, nil
+}
+
+// measuredBlob counts what is read of a blob.
+type measuredBlob struct {
+	io.ReadCloser
+	of *measure
+}
+
+func (b *measuredBlob) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.of.tell(b.of.done.Add(int64(n)), b.of.total)
+	return n, err
 }
 
 func gateFor(r cli.ScanRequest) (*policy.Gate, error) {

@@ -55,7 +55,8 @@ func (p parcel) open() (*signed, error) {
 	return readLegacy(p.layer, p.raw)
 }
 
-// errUnfit is what an anchor of another kind says; it counts only where all do.
+// errUnfit is what an anchor of another kind says; it is told only where all do.
+// That is a no, and not a doubt: nobody who is trusted here signs like that.
 var errUnfit = errors.New("it takes another kind of signature")
 
 // judgeSigned asks one anchor about a signature in Sigstore's terms.
@@ -67,7 +68,7 @@ func (v *Verifier) judgeSigned(f *findings, j *judge, s *signed, subject oci.Dig
 	}
 	if err != nil {
 		unfit := errors.Is(err, errUnfit)
-		f.refusals = append(f.refusals, refusal{anchor: j.name, why: err.Error(), unsure: unfit || unsure(err), unfit: unfit})
+		f.refusals = append(f.refusals, refusal{anchor: j.name, why: err.Error(), unsure: unsure(err), unfit: unfit})
 		return
 	}
 	f.signatures = append(f.signatures, sig)

@@ -39,7 +39,7 @@ func (v *Verifier) judgeNotation(ctx context.Context, f *findings, anchors *Anch
 			continue
 		case j.kind != KindX509:
 			why := errUnfit.Error() + ": this is Notary Project's, and the anchor takes Sigstore's"
-			f.refusals = append(f.refusals, refusal{anchor: j.name, why: why, unsure: true, unfit: true})
+			f.refusals = append(f.refusals, refusal{anchor: j.name, why: why, unfit: true})
 			continue
 		}
 		sig, until, err := j.x509.check(ctx, subject, p, v.clock())

@@ -283,11 +283,11 @@ func anchorTampers(t *testing.T) []tamper {
 		}, want: "it is not there: the file is gone", unsure: true},
 		{name: "certificate for a key anchor", anchor: func(i *verifytest.Instance) []verify.Anchor {
 			return []verify.Anchor{{Name: "ours", Kind: verify.KindKey, Keys: pemKey(t, i.CT)}}
-		}, want: "the anchor holds bare keys", unsure: true},
-		{name: "key for a certificate anchor", make: func(i *verifytest.Instance, s *verifytest.Spec) { s.Key = newKey(t) }, want: "the anchor takes certificates", unsure: true},
+		}, want: "the anchor holds bare keys"},
+		{name: "key for a certificate anchor", make: func(i *verifytest.Instance, s *verifytest.Spec) { s.Key = newKey(t) }, want: "the anchor takes certificates"},
 		{name: "bundle for Notation's anchor", anchor: func(i *verifytest.Instance) []verify.Anchor {
 			return []verify.Anchor{{Name: "ours", Kind: verify.KindX509, CAs: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.Root.Raw})}}
-		}, want: "the anchor takes Notary Project's", unsure: true},
+		}, want: "the anchor takes Notary Project's"},
 		{name: "another key", make: func(i *verifytest.Instance, s *verifytest.Spec) { s.Key = newKey(t) }, anchor: func(i *verifytest.Instance) []verify.Anchor {
 			return []verify.Anchor{{Name: "ours", Kind: verify.KindKey, Keys: append(pemKey(t, i.CT), pemKey(t, i.Rekor)...)}}
 		}, want: "fits neither its content nor a trusted key"},

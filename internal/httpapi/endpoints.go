@@ -74,7 +74,7 @@ var endpoints = []endpoint{
 	}, answer: typeOf[api.Page[api.ListedArtifact]](), serve: (*call).artifacts},
 	{method: "POST", path: "/promote", access: anyone, summary: "Take an artifact to another zone; needs promote on the target repository and pull on the source", body: typeOf[api.PromoteRequest](), answer: typeOf[api.Promoted](), serve: (*call).promote},
 
-	{method: "GET", path: "/custody", access: known, needs: "read-audit", summary: "Tell what happened to an artifact; also for export in the repositories where it stands", query: []parameter{refParam}, answer: typeOf[api.CustodyTimeline](), serve: (*call).custody},
+	{method: "GET", path: "/custody", access: known, summary: "Tell what happened to an artifact; needs read-audit, or export in the repositories where it stands", query: []parameter{refParam}, answer: typeOf[api.CustodyTimeline](), serve: (*call).custody},
 	{method: "POST", path: "/custody/export", access: known, summary: "Make the file that proves all that is known of an artifact, offline; needs export in the repositories where it stands", body: typeOf[api.CustodyRequest](), answer: typeOf[api.Custody](), serve: (*call).exportCustody},
 
 	{method: "GET", path: "/zones", access: known, summary: "List the zones", answer: typeOf[[]api.Zone](), serve: func(c *call) error { return c.write(listed(c.o.Zones.Zones(c.r.Context()))) }},

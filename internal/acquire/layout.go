@@ -32,6 +32,7 @@ type layout struct {
 	files
 	label, path string
 	root        oci.Descriptor
+	entries     []oci.Descriptor // of index.json
 	// index is index.json where it stands for the artifact itself: several
 	// images without a name, one for each platform.
 	index *oci.Manifest
@@ -52,7 +53,7 @@ func openLayout(_ context.Context, f files, t target) (*layout, error) {
 	if err != nil {
 		return nil, invalid("", "reading %s: %w", indexFile, err)
 	}
-	l := &layout{files: f}
+	l := &layout{files: f, entries: index.Manifests}
 	return l, l.choose(index, t)
 }
 

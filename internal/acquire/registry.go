@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -84,10 +87,20 @@ func newClient(ctx context.Context, host string, o *Options) *regclient.RegClien
 	}
 	return regclient.New(append(opts, regclient.WithConfigHost(h), regclient.WithRegOpts(
 		reg.WithTransport(newTransport(nil)),
-		reg.WithCertDirs(o.CertDirs),
+		reg.WithCertDirs(certDirsFor(host, o.CertDirs)),
 		reg.WithManifestMax(oci.MaxManifest, oci.MaxManifest),
 		reg.WithRetryLimit(retries),
 	))...)
+}
+
+// certDirsFor returns those folders that have certificates for a host. Where any
+// is named, the client reads all of the system's before it connects, which takes
+// longer than most of what is asked here.
+func certDirsFor(host string, dirs []string) []string {
+	return slices.DeleteFunc(slices.Clone(dirs), func(dir string) bool {
+		_, err := os.Stat(filepath.Join(dir, host))
+		return errors.Is(err, fs.ErrNotExist)
+	})
 }
 
 func newTransport(t *tls.Config) *http.Transport {

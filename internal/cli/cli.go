@@ -64,6 +64,8 @@ type Deps struct {
 	Rotate func(ctx context.Context, c *config.Config, r RotateRequest) (*Rotated, error)
 	// Scan analyses and judges an artifact without a server.
 	Scan func(ctx context.Context, r ScanRequest) (*ScanResult, error)
+	// Verify verifies what refers to an artifact, without a server.
+	Verify func(ctx context.Context, r VerifyRequest) (*Verified, error)
 	// Fsck recomputes what must be true of stored state.
 	Fsck func(ctx context.Context, c *config.Config, r FsckRequest) (*fsck.Report, error)
 	// Audit verifies the audit log of a server's data, where no server runs on it.
@@ -234,7 +236,7 @@ var groups = []struct {
 	commands  []func(*program) *cobra.Command
 }{
 	{groupAsk, "Ask about artifacts:", []func(*program) *cobra.Command{
-		(*program).listCommand, (*program).why, (*program).findings, (*program).inventory, (*program).sbom, (*program).affected, (*program).epoch, (*program).scan,
+		(*program).listCommand, (*program).why, (*program).findings, (*program).inventory, (*program).sbom, (*program).affected, (*program).epoch, (*program).scan, (*program).verify,
 	}},
 	{groupAct, "Act, and look after a server:", []func(*program) *cobra.Command{
 		(*program).promote, (*program).zone, (*program).gate, (*program).feed, (*program).audit, (*program).custody, (*program).revoke, (*program).principal, (*program).token, (*program).health,

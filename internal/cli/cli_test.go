@@ -86,7 +86,7 @@ func fakeParts() cli.Deps {
 			}
 			return &cli.ScanResult{Target: r.Target, Inventory: api.Inventory{Coverage: "full", Layers: make([]api.Layer, 1)}, Findings: findings(), Decision: *d}, nil
 		},
-		Rotate: fakeRotate,
+		Rotate: fakeRotate, Verify: fakeVerify,
 		Audit: func(_ context.Context, c *config.Config, r cli.AuditRequest) (*api.AuditCheck, error) {
 			return &api.AuditCheck{State: api.AuditLogAhead, Origin: fakeOrigin, Entries: 3, Head: strings.Repeat("ab", 32), Checkpoint: "signed", At: now, Problem: "ahead", Next: "find it", Checks: []api.AuditPart{
 				{Name: "history", State: api.AuditLogAhead, Text: fmt.Sprintf("the log is ahead of the database (%d heads)", len(r.Heads)), Next: "find it"},

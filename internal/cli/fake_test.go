@@ -188,6 +188,7 @@ func whys() map[string]api.Why {
 		"production/doubt:1": {Artifact: held, Held: true, Decision: doubt},
 		"production/twice:1": {Artifact: held, Held: true, Decision: &twice},
 		"production/stays:1": {Artifact: artifact, Decision: staying},
+		"dev/signed:1":       {Artifact: good, Decision: allowed("dev/signed"), Evidence: said()},
 		"dev/sig:1":          {Artifact: api.Artifact{Repository: "dev/sig", Digest: goodDigest, Kind: "evidence", State: "attached"}},
 	}
 }

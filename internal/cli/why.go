@@ -79,6 +79,7 @@ func (p *program) runWhy(ctx context.Context, q client.WhyQuery, wait time.Durat
 		}
 		pg.verdict(verdict{artifact: w.Artifact, zone: zone, held: w.Held, decision: w.Decision})
 		pg.change(w.Decision, w)
+		pg.evidence(w.Evidence, nil)
 		pg.waiting(w)
 		pg.elsewhere(w.Elsewhere)
 		pg.lookedAt(w.Decision, ref)

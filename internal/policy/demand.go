@@ -198,6 +198,31 @@ func (d *demand) mismatch(sig *evidence.Signature) string {
 	return why
 }
 
+// Demands asks the ready-made rules of "enter" that are about evidence, and no
+// others: what they say of in, in their order, and what that amounts to; allow
+// where the gate has none. The error is the context's, or says what is missing
+// from in.
+func (g *Gate) Demands(ctx context.Context, in *Input) ([]api.Reason, api.Outcome, error) {
+	if err := checkInput(Enter, in); err != nil {
+		return nil, "", fmt.Errorf("asking gate %s about evidence: %w", g.name, err)
+	}
+	v := newView(in.canonical())
+	e := &evaluation{gate: g, clause: Enter, view: v, vars: newActivation(v, variableTable)}
+	var reasons []api.Reason
+	for i := range g.enter {
+		r := &g.enter[i]
+		if r.demand == nil || !slices.Contains(r.kinds, v.Kind) {
+			continue
+		}
+		reason, err := e.judge(ctx, r)
+		if err != nil {
+			return nil, "", err
+		}
+		reasons = append(reasons, reason)
+	}
+	return reasons, combine(reasons), nil
+}
+
 // demanded asks a ready-made rule.
 func (e *evaluation) demanded(ctx context.Context, r *rule) (api.Reason, error) {
 	found, err := e.search(ctx, r)

@@ -21,7 +21,7 @@ import (
 func Parts(version string, authFiles []string) cli.Deps {
 	p := parts{version}
 	scanner := Scanner{Version: version, AuthFiles: authFiles, Clock: time.Now} //nolint:forbidigo // wiring hands the clock of the machine to all others
-	return cli.Deps{Serve: p.serve, Init: p.init, Fsck: p.fsck, Audit: p.audit, Scan: scanner.Scan, Rotate: p.rotate}
+	return cli.Deps{Serve: p.serve, Init: p.init, Fsck: p.fsck, Audit: p.audit, Scan: scanner.Scan, Verify: scanner.Verify, Rotate: p.rotate}
 }
 
 type parts struct{ version string }

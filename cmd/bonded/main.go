@@ -7,15 +7,23 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
 	"golang.org/x/term"
 
+	"github.com/bonded-dev/bonded/cmd/bonded/calm"
 	"github.com/bonded-dev/bonded/internal/cli"
 )
 
+// long are the commands that run long, or make much of what they read.
+var long = []string{"serve", "scan", "fsck", "init", "audit"}
+
 func main() {
+	if len(os.Args) > 1 && slices.Contains(long, os.Args[1]) {
+		calm.Collect()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := cli.Run(ctx, environment(), streams(), os.Args[1:])
 	stop()

@@ -124,14 +124,25 @@ func (k *checker) tls(c *Config) {
 		k.clash("tls.plain_http", "listen", fmt.Sprintf("plain HTTP is for a loopback address only, and %q is none", c.Listen))
 	}
 	for i, h := range t.Hosts {
-		if _, err := netip.ParseAddr(h); err != nil && !hostPattern.MatchString(h) {
+		if _, err := netip.ParseAddr(h); err != nil && !isHost(h) {
 			k.bad(fmt.Sprintf("tls.hosts[%d]", i), "%q is neither a host name nor an address", h)
 		}
 	}
 }
 
-// hostPattern is a host name in lower case, without a closing dot.
-var hostPattern = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
+// hostPattern is a host name in lower case, without a closing dot, of labels of
+// any length: with their 63 in it, every start of the program would pay for it.
+var hostPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+
+// isHost reports whether text is a host name in lower case.
+func isHost(text string) bool {
+	for label := range strings.SplitSeq(text, ".") {
+		if len(label) > 63 {
+			return false
+		}
+	}
+	return hostPattern.MatchString(text)
+}
 
 // LoopbackAddress reports whether "host:port" is on this machine alone,
 // whatever the resolver says: a literal loopback address, or localhost.

@@ -144,7 +144,7 @@ const (
 
 func (k *checker) trust(c *Config) {
 	t := &c.Trust
-	if t.Origin != "" && !hostPattern.MatchString(t.Origin) {
+	if t.Origin != "" && !isHost(t.Origin) {
 		k.bad("trust.origin", "%q is no host name: lower case, without a port", t.Origin)
 	}
 	for slot, place := range t.Keys {
@@ -223,7 +223,7 @@ func HostOf(text string) string {
 		return ""
 	}
 	host := strings.ToLower(u.Hostname())
-	if a, err := netip.ParseAddr(host); err == nil && a.Is6() || !hostPattern.MatchString(host) {
+	if a, err := netip.ParseAddr(host); err == nil && a.Is6() || !isHost(host) {
 		return ""
 	}
 	return host

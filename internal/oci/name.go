@@ -17,7 +17,8 @@ const (
 var (
 	// Distribution specification 1.1, "Pulling manifests".
 	namePattern = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagPattern  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+	// Of any length: with MaxTag in it, every start of the program would pay for it.
+	tagPattern = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]*$`)
 )
 
 // Repository is a valid repository name such as "production/payments/api".
@@ -89,7 +90,7 @@ func (r *Repository) UnmarshalText(b []byte) error {
 // CheckTag reports whether s is a tag by the distribution specification.
 // Errors match ErrTagInvalid.
 func CheckTag(s string) error {
-	if !tagPattern.MatchString(s) {
+	if len(s) > MaxTag || !tagPattern.MatchString(s) {
 		return fmt.Errorf("%w: %s: letters, digits and . _ - only, at most %d, not starting with . or -", ErrTagInvalid, Quote(s), MaxTag)
 	}
 	return nil

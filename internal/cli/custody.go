@@ -29,11 +29,11 @@ func (p *program) custody() *cobra.Command {
 func (p *program) custodyShow() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show {REFERENCE|DIGEST}",
-		Short: "Tell what happened to an artifact: when, what, who, and what proves it",
+		Short: "Tell what happened to an artifact, and what proves it",
 		Long: `Tell what happened to an artifact, oldest first. It takes a role with the verb
-read-audit, or with export in the repositories where the artifact stands; what is
-in others is not told. What a line is proven by is what the server says: to check
-it, export the file and verify that.`,
+read-audit, or with export in the repositories where the artifact stands; what
+is in others is not told. What a line is proven by is what the server says: to
+check it, export the file and verify that.`,
 		Example: `  bonded custody show production/app:1.0
   bonded custody show sha256:… -o json`,
 		Args:              cobra.ExactArgs(1),
@@ -168,19 +168,19 @@ func (p *program) custodyVerify() *cobra.Command {
 		Short: "Verify a custody file, without a network and without a server",
 		Long: `Verify a custody file by the trusted root of its server alone, which must have
 come another way than the file: bonded trust root prints it. What the server
-signed must be by --server URL; without that, by the server that the trusted root
-names.
+signed must be by --server URL; without that, by the server that the trusted
+root names.
 
 Evidence that others signed is verified by --anchor, by the name and a file of
-each: a trusted_root.json, or PEM public keys or CA certificates. Nothing is shown
-as verified that was not. That a file has nothing of a kind does not prove that
-there was nothing.
+each: a trusted_root.json, or PEM public keys or CA certificates. Nothing is
+shown as verified that was not. That a file has nothing of a kind does not prove
+that there was nothing.
 
-Exits with 0 when all that is in the file verifies, with 1 when something in it is
-wrong, with 3 when something cannot be proven with what was given.`,
-		Example: `  bonded custody verify app.custody.json --trusted-root trusted_root.json
-  bonded custody verify app.custody.json --trusted-root trusted_root.json --server https://bonded.example --digest sha256:…
-  bonded custody verify app.custody.json --trusted-root trusted_root.json --anchor public=sigstore_root.json`,
+Exits with 0 when all that is in the file verifies, with 1 when something in it
+is wrong, with 3 when something cannot be proven with what was given.`,
+		Example: `  bonded custody verify app.json --trusted-root root.json
+  bonded custody verify app.json --trusted-root root.json --digest sha256:…
+  bonded custody verify app.json --trusted-root root.json --anchor ci=ci.json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return p.verifyCustody(cmd.Context(), args[0], f) },
 	}

@@ -58,6 +58,8 @@ type Question struct {
 	// Repository is where the artifact would stand, in the zone that Gate is of.
 	Repository oci.Repository
 	Gate       *policy.Gate
+	// Next are gates that are asked too. Optional.
+	Next []*policy.Gate
 	// Advisories returns what the packages of an image are matched against.
 	// Optional: without, nothing is matched, and nothing counts as checked.
 	Advisories func(ctx context.Context, im *inventory.Image) (*vuln.Index, error)
@@ -70,6 +72,7 @@ type Answer struct {
 	Inventory api.Inventory
 	Findings  api.Findings
 	Decision  api.Decision
+	Next      []api.Decision // of Question.Next, in that order
 }
 
 // Judge analyses an artifact and asks whether the gate would let it in. It does
@@ -95,7 +98,18 @@ func (o *Offline) Judge(ctx context.Context, q Question) (*Answer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("judging %s: %w", q.Manifest.Digest, err)
 	}
-	return s.answer(x, d), nil
+	out := s.answer(x, d)
+	for _, gate := range q.Next {
+		if at.Repository, err = q.Repository.InZone(gate.Name()); err != nil {
+			return nil, err
+		}
+		d, err := gate.Evaluate(ctx, policy.Enter, a.input(asked{at: at, clause: policy.Enter}, x))
+		if err != nil {
+			return nil, fmt.Errorf("judging %s: %w", q.Manifest.Digest, err)
+		}
+		out.Next = append(out.Next, d)
+	}
+	return out, nil
 }
 
 // scanning is one question under way.

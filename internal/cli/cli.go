@@ -126,6 +126,8 @@ type ScanResult struct {
 	Inventory api.Inventory `json:"inventory"` // its Repository is empty: it stands in none
 	Findings  api.Findings  `json:"findings"`
 	Decision  api.Decision  `json:"decision"` // as if it stood in the gate's zone
+	// Next is what the shipped gates of the zones say that lead on from there.
+	Next []api.Decision `json:"next,omitempty"`
 }
 
 // AuditRequest says what an audit log is held against.

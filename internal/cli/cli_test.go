@@ -84,7 +84,7 @@ func fakeParts() cli.Deps {
 			if r.Advisories == "" {
 				d.Outcome, d.Reasons = api.CannotTell, d.Reasons[2:]
 			}
-			return &cli.ScanResult{Target: r.Target, Inventory: api.Inventory{Coverage: "full", Layers: make([]api.Layer, 1)}, Findings: findings(), Decision: *d}, nil
+			return &cli.ScanResult{Target: r.Target, Inventory: api.Inventory{Coverage: "full", Layers: make([]api.Layer, 1)}, Findings: findings(), Decision: *d, Next: fakeNext(r.Gate)}, nil
 		},
 		Rotate: fakeRotate, Verify: fakeVerify,
 		Audit: func(_ context.Context, c *config.Config, r cli.AuditRequest) (*api.AuditCheck, error) {
@@ -101,6 +101,14 @@ func fakeParts() cli.Deps {
 			return report, nil
 		},
 	}
+}
+
+// fakeNext is what the zone after dev says.
+func fakeNext(gate string) []api.Decision {
+	if gate != "dev" {
+		return nil
+	}
+	return []api.Decision{*denied("staging")}
 }
 
 func TestScripts(t *testing.T) {

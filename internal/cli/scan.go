@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/policy"
 )
 
@@ -24,9 +25,10 @@ func (p *program) scan() *cobra.Command {
 but without one: an OCI layout (a folder), a tar of one or of docker save, or
 a reference to an image in a registry.
 
-Without --advisories nothing is matched, and a gate that asks for it cannot
-tell. Exits with 0 when the gate allows it, 1 when it denies, 3 when it cannot
-tell.`,
+Of a shipped gate it is also said what the zones would say that lead on from
+its own. Without --advisories nothing is matched, and a gate that asks for it
+cannot tell. Exits with 0 when the gate allows it, 1 when it denies, 3 when it
+cannot tell.`,
 		Example: `  bonded scan ./image.tar --advisories ./osv
   bonded scan ./layout --gate production --advisories ./osv
   bonded scan docker.io/library/debian:12 --gate ./own.yaml --advisories ./osv`,
@@ -74,12 +76,36 @@ func (p *program) runScan(ctx context.Context, r ScanRequest, gate string, list 
 		pg.line("  coverage  ", pg.coverage(res.Inventory.Coverage))
 		pg.snapshot(res.Findings.Snapshot, "--advisories FOLDER")
 		pg.line()
-		pg.ends(pg.state(verdict{zone: res.Decision.Zone, decision: &res.Decision}), pg.faint.Render("gate "+g.Name()+" "+g.Digest().Short()))
+		pg.ends(pg.state(verdict{zone: res.Decision.Zone, decision: &res.Decision})+pg.wouldBe(res.Next), pg.faint.Render("gate "+g.Name()+" "+g.Digest().Short()))
 		pg.line()
 		pg.reasons(&res.Decision)
 		pg.change(&res.Decision, nil)
 		pg.findingRows(res.Findings.Findings, list, pg.rest.findings)
 	})
+}
+
+// wouldBe says what zones say that an artifact goes to next: " · would be DENIED by
+// staging: 2 of 9 rules".
+func (pg *page) wouldBe(next []api.Decision) string {
+	text := ""
+	for _, d := range next {
+		against := 0
+		for _, r := range d.Reasons {
+			if r.Outcome == d.Outcome {
+				against++
+			}
+		}
+		of := fmt.Sprintf(": %d of %s", against, many(len(d.Reasons), "rule", "rules"))
+		switch d.Outcome {
+		case api.Allow:
+			text += " · would be " + pg.good.Render("ALLOWED") + " by " + d.Zone
+		case api.Deny:
+			text += " · would be " + pg.bad.Render("DENIED") + " by " + d.Zone + of
+		default:
+			text += " · would be " + pg.wait.Render("HELD") + " by " + d.Zone + of
+		}
+	}
+	return text
 }
 
 // word writes an argument as a shell reads it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/inventory"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/policy"
+	"github.com/bonded-dev/bonded/internal/repo"
 	"github.com/bonded-dev/bonded/internal/vuln"
 	"github.com/bonded-dev/bonded/internal/vuln/feed"
 )
@@ -64,6 +66,9 @@ func (s Scanner) Scan(ctx context.Context, r cli.ScanRequest) (*cli.ScanResult, 
 	analyzer := analyze.New(analyze.Options{Extractors: extractor.All(), Claimers: extractor.Claimers(), Now: s.Clock, Log: log})
 	offline := assess.NewOffline(assess.OfflineOptions{Analyzer: analyzer, Engine: "bonded " + s.Version, Clock: s.Clock, Log: log})
 	q := assess.Question{Source: measured(src, chosen.Manifest, r.Bytes), Manifest: chosen.Manifest, Repository: at, Gate: gate, Step: step}
+	if q.Next, err = gatesAfter(r); err != nil {
+		return nil, err
+	}
 	if r.Advisories != "" {
 		q.Advisories = func(ctx context.Context, im *inventory.Image) (*vuln.Index, error) {
 			return s.advisories(ctx, r.Advisories, im)
@@ -75,7 +80,10 @@ func (s Scanner) Scan(ctx context.Context, r cli.ScanRequest) (*cli.ScanResult, 
 	}
 	a.Inventory.Repository, a.Findings.Repository = "", "" // it stands in none
 	withoutServer(&a.Decision)
-	return &cli.ScanResult{Target: named(src.Name(), chosen), Inventory: a.Inventory, Findings: a.Findings, Decision: a.Decision}, nil
+	for i := range a.Next {
+		withoutServer(&a.Next[i])
+	}
+	return &cli.ScanResult{Target: named(src.Name(), chosen), Inventory: a.Inventory, Findings: a.Findings, Decision: a.Decision, Next: a.Next}, nil
 }
 
 // withoutServer has a decision name the next step that there is where no server
@@ -132,6 +140,27 @@ func gateFor(r cli.ScanRequest) (*policy.Gate, error) {
 		return policy.Parse(r.Gate, r.GateText)
 	}
 	return policy.ShippedGate(r.Gate)
+}
+
+// gatesAfter returns the gates of the zones that an artifact goes to from that of
+// the gate asked for, where that is a shipped one.
+func gatesAfter(r cli.ScanRequest) ([]*policy.Gate, error) {
+	if r.GateText != nil {
+		return nil, nil
+	}
+	var gates []*policy.Gate
+	zones := repo.DefaultZones()
+	for _, name := range zones.Names() {
+		if !slices.Contains(zones[name].From, r.Gate) {
+			continue
+		}
+		g, err := policy.ShippedGate(zones[name].Gate)
+		if err != nil {
+			return nil, err
+		}
+		gates = append(gates, g)
+	}
+	return gates, nil
 }
 
 // named says which image of a target was looked at.

@@ -144,6 +144,9 @@ func TestScanKnowsNoServer(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &got); err != nil {
 		t.Fatalf("%v\n%s%s", err, out, problem)
 	}
+	if len(got.Next) != 1 || got.Next[0].Zone != "staging" || got.Next[0].Outcome != api.CannotTell {
+		t.Errorf("of the next zone: %+v", got.Next)
+	}
 	if got.Inventory.Repository != "" || got.Findings.Repository != "" || got.Inventory.Platform != "linux/amd64" {
 		t.Errorf("of %+v", got.Inventory.Artifact)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/client"
 	"github.com/bonded-dev/bonded/internal/oci"
 )
 
@@ -190,4 +191,32 @@ func (pg *page) epoch(e *api.RepositoryEpoch, tag string) {
 		return
 	}
 	pg.line("  proof       batch ", count(e.Batch.Number), ", leaf ", count(e.Index))
+}
+
+// current makes sure that what a server says of an artifact is no older than what
+// was seen of its repository, and is what the state of that says. A repository
+// that has no epoch, such as a sandbox, cannot be held against anything.
+func (p *program) current(ctx context.Context, c *client.Client, l login, w *api.Why) error {
+	e, err := c.Epoch(ctx, w.Repository, true)
+	var refused *client.Error
+	if errors.As(err, &refused) && refused.Code == "not-found" {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if api.StateDigest(e.State) != e.Digest {
+		return &failure{code: exitDenied, what: fmt.Sprintf("the lines of the state of %s are not those of its digest %s", w.Repository, e.Digest)}
+	}
+	if err := p.fresh(l.URL, &e.Epoch); err != nil {
+		return err
+	}
+	stands := api.PlacedIn(e.State, w.Digest)
+	if w.State == stands || w.State != "admitted" && stands == "" {
+		return nil
+	}
+	return &failure{
+		code: exitCannotTell, what: fmt.Sprintf("%s@%s is %s, and in epoch %d of its repository %s", w.Repository, short(w.Digest), w.State, e.Epoch.Epoch, or(stands)),
+		next: "it may have changed just now: try again",
+	}
 }

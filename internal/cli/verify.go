@@ -166,11 +166,14 @@ func (p *program) verifyThere(ctx context.Context, asked string, f evidenceFlags
 	if err != nil {
 		return sought(err, asked, l)
 	}
+	if err := p.current(ctx, c, l, w); err != nil {
+		return err
+	}
 	v := &Verified{Target: named(w.Repository, w.Tags, w.Digest), Digest: w.Digest, Evidence: api.Evidence{Signatures: []api.Signature{}}}
 	if w.Evidence != nil {
 		v.Evidence = *w.Evidence
 	}
-	if f.identity == "" && f.issuer == "" && f.anchor == "" {
+	if f.identity == "" && f.issuer == "" && f.anchor == "" || w.State == "revoked" { // then nobody's signature makes it good
 		v.Outcome = api.CannotTell
 		if w.Decision != nil {
 			v.Outcome, v.Reasons = w.Decision.Outcome, w.Decision.Reasons

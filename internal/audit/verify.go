@@ -109,7 +109,8 @@ func (v *verification) since(ctx context.Context) error {
 		return err
 	}
 	read := v.head.Size - v.Since.Size
-	if r.Bad == nil {
+	differs := r.Bad != nil || len(v.forks) > 0
+	if !differs {
 		err = Follow(ctx, v.Source, *v.Since, v.head, func(seq int64, _ []byte) error {
 			if v.Progress != nil && seq%progressEvery == 0 {
 				v.Progress(seq-v.Since.Size, read)
@@ -123,7 +124,7 @@ func (v *verification) since(ctx context.Context) error {
 		v.add("tree", api.AuditWrong, nextKeep, "what the log shows is not what its head has: %v", err)
 	case err != nil:
 		return err
-	case r.Bad != nil:
+	case differs:
 		v.add("tree", api.AuditCannotTell, nextKeep, "it was not read, as the history differs")
 	default:
 		v.add("tree", api.AuditOK, "", "the %d entries since the head of %d are in the tree whose root is signed; those before were not read", read, v.Since.Size)

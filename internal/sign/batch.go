@@ -238,10 +238,10 @@ func (f *Flow) Prove(ctx context.Context, decision int64) (*api.Proof, error) {
 	waits := &api.Proof{Decision: decision, Text: unproven}
 	for {
 		p, err := f.Proof(ctx, decision)
-		if err != nil && ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil && (p == nil || !p.Proven):
 			return waits, nil
-		}
-		if err != nil || p.Proven {
+		case err != nil || p.Proven:
 			return p, err
 		}
 		if _, err := f.Seal(ctx, false); err != nil && ctx.Err() == nil {

@@ -50,8 +50,11 @@ func (w *wanted) superseded(kinds ...seal.Kind) []Made {
 func (f *Flow) want(ctx context.Context, tx Tx, r oci.Repository, d oci.Digest) (*wanted, error) {
 	w := &wanted{about: map[seal.Kind]string{}}
 	zone, err := f.Zones.Of(r)
-	if err != nil || !zone.Gated() {
+	if errors.Is(err, repo.ErrNotFound) || err == nil && !zone.Gated() {
 		return w, nil
+	}
+	if err != nil {
+		return nil, err
 	}
 	w.placed, err = tx.Lookup(ctx, r, repo.Selector{Digest: d}, repo.Viewer{Quarantine: true})
 	if errors.Is(err, repo.ErrNotFound) {

@@ -89,7 +89,7 @@ func stride(t *testing.T) int {
 	if os.Getenv("BONDED_FAULT_RUNS") != "" {
 		return 1
 	}
-	return 7
+	return 11
 }
 
 // TestEachStatement fails each statement of a sign once, before and after it was

@@ -296,13 +296,3 @@ func (w *world) events() []string {
 	}
 	return kinds
 }
-
-func (w *world) intent(id int64) *seal.Intent {
-	w.Helper()
-	var in *seal.Intent
-	w.must(w.d.View(w.Context(), func(tx *db.Tx) (err error) {
-		in, err = tx.Intent(w.Context(), id)
-		return err
-	}))
-	return in
-}

@@ -23,7 +23,7 @@ CREATE INDEX intent_unfinished ON intent (id) WHERE state < 2;
 -- Batches of decisions under one signature.
 CREATE TABLE batch (
 	number   bigint           NOT NULL PRIMARY KEY,
-	intent   bigint           NOT NULL REFERENCES intent (id),
+	intent   bigint           NOT NULL UNIQUE REFERENCES intent (id),
 	leaves   bytea            NOT NULL, -- SHA-256 of each payload, in order
 	epochs   bytea            NOT NULL, -- the same of states of repositories
 	origin   text COLLATE "C" NOT NULL, -- of the audit log

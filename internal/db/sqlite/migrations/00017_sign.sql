@@ -23,7 +23,7 @@ CREATE INDEX intent_unfinished ON intent (id) WHERE state < 2;
 -- Batches of decisions under one signature.
 CREATE TABLE batch (
 	number   INTEGER PRIMARY KEY,
-	intent   INTEGER NOT NULL REFERENCES intent (id),
+	intent   INTEGER NOT NULL UNIQUE REFERENCES intent (id),
 	leaves   BLOB    NOT NULL, -- SHA-256 of each payload, in order
 	epochs   BLOB    NOT NULL, -- the same of states of repositories
 	origin   TEXT    NOT NULL, -- of the audit log

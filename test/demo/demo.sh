@@ -269,9 +269,21 @@ step "Every change of state is on record"
 expect 0 admin bonded audit log --limit 12
 expect 0 admin bonded audit verify
 
+step "All that is known of one image, in one file; it verifies on a machine without a network and without a server"
+expect 0 admin bonded custody export production/shop/bonded:1.0 --file "$DIR/bonded.custody.json"
+as admin bonded trust root >"$DIR/trusted_root.json"
+if [ "$KEEP" != 1 ]; then
+	kill "$SERVER"
+	wait "$SERVER" || true
+	SERVER=
+	note "the server is stopped"
+fi
+mkdir "$DIR/nobody"
+expect 0 nobody bonded custody verify "$DIR/bonded.custody.json" --trusted-root "$DIR/trusted_root.json"
+
 printf '\n%sDone in %d seconds.%s\n' "$BOLD" "$SECONDS" "$OFF"
 if [ "$KEEP" = 1 ]; then
-	disown "$SERVER"
+	disown "$SERVER" "$WITNESS"
 	cat <<END
 
 The server runs as process $SERVER, with its data in $DIR. Next, try:
@@ -281,6 +293,6 @@ The server runs as process $SERVER, with its data in $DIR. Next, try:
   bonded gate show production
   bonded audit tail
 
-and when you are done: kill $SERVER; rm -rf $DIR
+and when you are done: kill $SERVER $WITNESS; rm -rf $DIR
 END
 fi

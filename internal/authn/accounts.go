@@ -93,12 +93,14 @@ func New(ctx context.Context, o Options) (*Accounts, error) {
 
 // namePattern is what accounts may be called: something that fits into a path
 // segment, a log line and a user name of any registry client.
-var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._@+-]{0,63}$`)
+var namePattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9][a-z0-9._@+-]{0,63}$`)
+})
 
 // checkName reports names that no account may have. Errors match
 // authz.ErrInvalid.
 func (a *Accounts) checkName(name string) error {
-	if !namePattern.MatchString(name) {
+	if !namePattern().MatchString(name) {
 		return fmt.Errorf("%w: account name %s: lower-case letters, digits and . _ @ + - only, at most 64", authz.ErrInvalid, oci.Quote(name))
 	}
 	if name == authz.Anonymous.Subject || slices.Contains(a.o.Reserved, name) {

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // names are the hosts of a certificate.
@@ -17,7 +18,9 @@ type names struct {
 
 // hostPattern is a DNS name that certificates can hold, in lower case. RFC
 // 5280, 4.2.1.6: the preferred name syntax, so no underscores.
-var hostPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
+var hostPattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
+})
 
 // maxHost is the longest DNS name, in bytes.
 const maxHost = 253
@@ -54,7 +57,7 @@ func nameOf(host string) (names, bool) {
 		return names{ips: []net.IP{a.Unmap().AsSlice()}}, true
 	}
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
-	if len(host) > maxHost || !hostPattern.MatchString(host) {
+	if len(host) > maxHost || !hostPattern().MatchString(host) {
 		return names{}, false
 	}
 	return names{dns: []string{host}}, true

@@ -23,7 +23,9 @@ import (
 
 // originPattern is a host name without a port: sigstore-go takes the host name
 // of a log's URL for its origin, and nothing else.
-var originPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
+var originPattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
+})
 
 // Options are what an instance works with.
 type Options struct {
@@ -50,7 +52,7 @@ func (o Options) check() (Options, map[Slot]Place, error) {
 	if o.Rand == nil {
 		o.Rand = rand.Reader
 	}
-	if !originPattern.MatchString(o.Origin) || len(o.Origin) > 253 {
+	if !originPattern().MatchString(o.Origin) || len(o.Origin) > 253 {
 		return o, nil, fmt.Errorf("%.100q is no origin: want a host name in lower case, without a port (trust.origin)", o.Origin)
 	}
 	if u, err := url.Parse(o.URL); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || strings.HasSuffix(o.URL, "/") {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // Strength says how well a place guards a key; a larger one guards better.
@@ -56,19 +57,23 @@ func (p Place) String() string {
 }
 
 // namePattern is a file name in the folder, or a credential's.
-var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
+var namePattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
+})
 
 // pluginPattern is what may stand before "://": the plug-in is the program
 // sigstore-kms-NAME on PATH.
-var pluginPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,40}$`)
+var pluginPattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,40}$`)
+})
 
 // ParsePlace reads "file:NAME", "credential:NAME" or "PLUGIN://REFERENCE".
 func ParsePlace(s string) (Place, error) {
-	if plugin, ref, ok := strings.Cut(s, "://"); ok && pluginPattern.MatchString(plugin) && ref != "" && len(s) <= 1024 {
+	if plugin, ref, ok := strings.Cut(s, "://"); ok && pluginPattern().MatchString(plugin) && ref != "" && len(s) <= 1024 {
 		return Place{Plugin, s}, nil
 	}
 	what, name, _ := strings.Cut(s, ":")
-	if namePattern.MatchString(name) {
+	if namePattern().MatchString(name) {
 		switch what {
 		case "file":
 			return Place{InFile, name}, nil

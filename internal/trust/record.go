@@ -122,7 +122,7 @@ func parseRecord(b []byte) (*record, error) {
 	if err := d.Decode(&rec); err != nil {
 		return nil, err
 	}
-	if !originPattern.MatchString(rec.Origin) || len(rec.Authorities) == 0 || len(rec.Timestampers) == 0 || len(rec.Issuers) == 0 {
+	if !originPattern().MatchString(rec.Origin) || len(rec.Authorities) == 0 || len(rec.Timestampers) == 0 || len(rec.Issuers) == 0 {
 		return nil, errors.New("it is not complete")
 	}
 	for _, s := range []Slot{LogRekor, LogCT, LogAudit} {

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -295,7 +296,9 @@ func (d *draft) undo() {
 }
 
 // madeKey is a file name that generate gives.
-var madeKey = regexp.MustCompile(`^[a-z-]+-[0-9a-f]{8}\.key$`)
+var madeKey = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z-]+-[0-9a-f]{8}\.key$`)
+})
 
 // sweep removes the files of private keys that the record does not name.
 // Processes that have them open go on; their signatures are good for the overlap.
@@ -306,7 +309,7 @@ func (i *Instance) sweep(rec *record) {
 	}
 	files, _ := filepath.Glob(filepath.Join(i.o.Dir, "*"+keySuffix))
 	for _, file := range files {
-		if name := filepath.Base(file); named[name] || !madeKey.MatchString(name) {
+		if name := filepath.Base(file); named[name] || !madeKey().MatchString(name) {
 			continue
 		}
 		if err := os.Remove(file); err != nil {

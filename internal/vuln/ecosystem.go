@@ -3,6 +3,7 @@ package vuln
 import (
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/bonded-dev/bonded/internal/inventory"
 )
@@ -228,9 +229,11 @@ func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
 // apkVersion is the form of apk-package(5). Package semantic orders any other
 // text below all versions.
-var apkVersion = regexp.MustCompile(`^[0-9]+(\.[0-9]+)*[a-z]?(_(alpha|beta|pre|rc|cvs|svn|git|hg|p)[0-9]*)*(~[0-9a-f]+)?(-r[0-9]+)?$`)
+var apkVersion = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[0-9]+(\.[0-9]+)*[a-z]?(_(alpha|beta|pre|rc|cvs|svn|git|hg|p)[0-9]*)*(~[0-9a-f]+)?(-r[0-9]+)?$`)
+})
 
-func apkPlain(v string) bool { return apkVersion.MatchString(v) }
+func apkPlain(v string) bool { return apkVersion().MatchString(v) }
 
 // semverPlain reports whether v begins as a semantic version does; package
 // semantic would order any other text below all versions.

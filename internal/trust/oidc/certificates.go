@@ -228,7 +228,9 @@ func listOf(ca *x509.Certificate, lists []*x509.RevocationList) *x509.Revocation
 }
 
 // clientName is what a name in a certificate may look like.
-var clientName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@ +-]{0,127}$`)
+var clientName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@ +-]{0,127}$`)
+})
 
 // named says who a certificate is of: its SPIFFE ID, its e-mail address, its
 // DNS name or its common name, whichever comes first. Two of one kind are refused.
@@ -254,7 +256,7 @@ func (c *Certificates) named(issuer string, cert *x509.Certificate) (Subject, er
 	}
 	name, email := cert.Subject.CommonName, ""
 	switch {
-	case len(emails) == 1 && !address.MatchString(emails[0]):
+	case len(emails) == 1 && !address().MatchString(emails[0]):
 		return Subject{}, fmt.Errorf("%.100q is no e-mail address", emails[0])
 	case len(emails) == 1:
 		name, email = emails[0], emails[0]
@@ -263,7 +265,7 @@ func (c *Certificates) named(issuer string, cert *x509.Certificate) (Subject, er
 	case len(cert.DNSNames) > 1:
 		return Subject{}, errors.New("it names more than one")
 	}
-	if !clientName.MatchString(name) || strings.HasSuffix(name, " ") {
+	if !clientName().MatchString(name) || strings.HasSuffix(name, " ") {
 		return Subject{}, errors.New("it names nobody: want a SPIFFE ID, an e-mail address, one DNS name or a common name")
 	}
 	return Subject{Principal: issuer + "/clients#" + name, Sub: issuer + "/clients/" + url.PathEscape(name), Email: email}, nil

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/authz"
@@ -105,7 +106,7 @@ func (s *Issuer) newFlow(r *http.Request, kind FlowKind, f url.Values) (flow Flo
 	if c := f.Get("client_id"); c != Client {
 		return Flow{}, "", no("unauthorized_client", "there is no client %.40q: the one of this issuer is %s", c, Client)
 	}
-	if m := f.Get("code_challenge_method"); m != "S256" || !challengePattern.MatchString(f.Get("code_challenge")) {
+	if m := f.Get("code_challenge_method"); m != "S256" || !challengePattern().MatchString(f.Get("code_challenge")) {
 		return Flow{}, "", no("invalid_request", "want a code_challenge with code_challenge_method S256 (RFC 7636)")
 	}
 	if len(f.Get("nonce")) > maxNonce {
@@ -127,7 +128,9 @@ func (s *Issuer) newFlow(r *http.Request, kind FlowKind, f url.Values) (flow Flo
 }
 
 // challengePattern is the base64url of a SHA-256.
-var challengePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
+var challengePattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
+})
 
 // userCode returns eight letters, 34 bits, which live for ten minutes and are
 // tried only by who is logged in.

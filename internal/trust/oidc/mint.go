@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -62,7 +63,9 @@ func ServerOf(issuer string) string { return strings.TrimSuffix(issuer, trust.Pa
 
 // address is a name that is an e-mail address. Names of accounts have a
 // narrow alphabet already; those of other issuers have not.
-var address = regexp.MustCompile(`^[A-Za-z0-9._+-]{1,64}@([A-Za-z0-9-]{1,63}\.)+[A-Za-z0-9-]{2,63}$`)
+var address = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z0-9._+-]{1,64}@([A-Za-z0-9-]{1,63}\.)+[A-Za-z0-9-]{2,63}$`)
+})
 
 // SubjectOf says what a token of a principal is of. A person is an e-mail
 // address where the account is named by one, or where the issuer of a foreign one
@@ -90,9 +93,9 @@ func (s *Issuer) SubjectOf(p authz.Principal) (Subject, error) {
 	switch {
 	case p.Method == "internal" && p.Subject == Server:
 		sub.Sub = ServerOf(s.o.URL)
-	case foreign && p.Claims["email_verified"] == "true" && address.MatchString(p.Claims["email"]):
+	case foreign && p.Claims["email_verified"] == "true" && address().MatchString(p.Claims["email"]):
 		sub.Email = p.Claims["email"]
-	case !foreign && human && address.MatchString(p.Subject):
+	case !foreign && human && address().MatchString(p.Subject):
 		sub.Email = p.Subject
 	}
 	return sub, nil

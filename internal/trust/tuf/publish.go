@@ -11,6 +11,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"sync"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
@@ -59,7 +60,7 @@ func (r *Repository) Publish(ctx context.Context, u Update) error {
 		keys = hot{u.WasKeys, r.o.Keys}
 	}
 	for name := range u.Files {
-		if !targetPattern.MatchString(name) {
+		if !targetPattern().MatchString(name) {
 			return fmt.Errorf("publishing TUF metadata: %.100q is no name for a target", name)
 		}
 	}
@@ -184,7 +185,9 @@ func sameRoles(a, b *metadata.Metadata[metadata.RootType]) bool {
 }
 
 // targetPattern is what a target may be called.
-var targetPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,100}$`)
+var targetPattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,100}$`)
+})
 
 // Published reports whether the targets are these files: a server whose URL
 // changed publishes other ones.

@@ -7,11 +7,14 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // served are the names that a client may ask for. Targets are asked for by the
 // hash of their content.
-var served = regexp.MustCompile(`^(timestamp\.json|[1-9][0-9]{0,18}\.(root|snapshot|targets)\.json|targets/[0-9a-f]{64}\.[a-z0-9][a-z0-9_.-]{0,100})$`)
+var served = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(timestamp\.json|[1-9][0-9]{0,18}\.(root|snapshot|targets)\.json|targets/[0-9a-f]{64}\.[a-z0-9][a-z0-9_.-]{0,100})$`)
+})
 
 // ServeHTTP answers with the files of the repository; the path is their name
 // after a slash.
@@ -22,7 +25,7 @@ func (r *Repository) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	name := strings.TrimPrefix(req.URL.Path, "/")
-	if !served.MatchString(name) {
+	if !served().MatchString(name) {
 		http.Error(w, "no such file in this TUF repository", http.StatusNotFound)
 		return
 	}

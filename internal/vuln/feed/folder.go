@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/vuln"
@@ -22,11 +23,13 @@ const (
 	listName    = "ecosystems.txt"
 )
 
-var sourceName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$`)
+var sourceName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$`)
+})
 
 // origin opens the source for reading.
 func (r *run) origin() (origin, error) {
-	if !sourceName.MatchString(r.src.Name) {
+	if !sourceName().MatchString(r.src.Name) {
 		return nil, fmt.Errorf("name %s of the source has other characters than letters, digits, dots, underscores and hyphens", oci.Quote(r.src.Name))
 	}
 	scheme, _, isURL := strings.Cut(r.src.Location, "://")

@@ -213,7 +213,7 @@ func (a *Assessor) content(ctx context.Context, d oci.Descriptor) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close() //nolint:errcheck // it was only read
+	defer r.Close()
 	return io.ReadAll(io.LimitReader(r, d.Size))
 }
 

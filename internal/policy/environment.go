@@ -157,9 +157,9 @@ func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 func (sizes) EstimateCallCost(function, _ string, _ *cost.AstNode, _ []cost.AstNode) *cost.CallEstimate {
 	switch function {
 	case functionBy:
-		return cost.NewCallEstimate(cost.CostEstimate{Min: 1, Max: 10 * expectedSignatures}, &cost.SizeEstimate{Min: 0, Max: expectedSignatures})
+		return cost.NewCallEstimate(cost.Estimate{Min: 1, Max: 10 * expectedSignatures}, &cost.SizeEstimate{Min: 0, Max: expectedSignatures})
 	case functionText:
-		return cost.NewCallEstimate(cost.CostEstimate{Min: 1, Max: expectedPredicate}, &cost.SizeEstimate{Min: 0, Max: expectedText})
+		return cost.NewCallEstimate(cost.Estimate{Min: 1, Max: expectedPredicate}, &cost.SizeEstimate{Min: 0, Max: expectedText})
 	}
 	return nil
 }

@@ -61,11 +61,9 @@ func TestPresenceNeverCounts(t *testing.T) {
 		{"typo", `signedBy: {anchor: a, subjects: b@example.com}`, "did you mean 'subject'?"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			rule := "  - rule: a\n    says: b\n    " + strings.Trim(tc.rule, "{}") + "\n"
+			rule := "  - {rule: a, says: b, " + strings.TrimPrefix(tc.rule, "{") + "\n"
 			if !strings.HasPrefix(tc.rule, "{") {
 				rule = "  - rule: a\n    says: b\n    " + tc.rule + "\n"
-			} else {
-				rule = "  - {rule: a, says: b, " + strings.TrimPrefix(tc.rule, "{") + "\n"
 			}
 			_, err := policy.Parse("g", []byte(head+rule))
 			if !errors.Is(err, policy.ErrGateInvalid) || !strings.Contains(err.Error(), tc.want) {

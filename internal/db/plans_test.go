@@ -14,6 +14,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/blob/mem"
 	"github.com/bonded-dev/bonded/internal/db"
 	"github.com/bonded-dev/bonded/internal/db/dbtest"
+	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
 	"github.com/bonded-dev/bonded/internal/vuln"
@@ -139,14 +140,22 @@ func everything(t *testing.T, d *db.DB, c *clock) {
 			note(tx.DecisionHistory(ctx, w.r, w.m.Digest, 10))
 			note(tx.NotesOf(ctx, w.r, w.m.Digest))
 			note(tx.NotesAbout(ctx, w.r, "v1"))
+			note(tx.EvidenceAbout(ctx, w.m.Digest))
+			for _, who := range []assess.SignedBy{{Issuer: "i", Subject: "s", From: noon}, {Issuer: "i", Until: noon}, {Key: "k"}, {Builder: "b"}} {
+				note(tx.EvidenceBy(ctx, who, 0, 10))
+			}
 			_, _, err := tx.InForce(ctx, "dev")
 			note(nil, err)
 			return errors.Join(errs...)
 		})
 	}
 	e := evidenceOf(w.m.Digest)
+	row := &assess.EvidenceRow{Subject: w.m.Digest, Referrer: e.Digest, Verifier: "v", At: noon, Checked: assess.Checked{Signatures: []evidence.Signature{{Anchor: "a"}}}}
 	update(t, d, func(ctx context.Context, tx *db.Tx) error {
 		return firstOf(
+			func() error { return second(tx.PutTrusted(ctx, "v")) },
+			func() error { return second(tx.PutEvidence(ctx, row)) },
+			func() error { return second(tx.PutEvidence(ctx, row)) },
 			func() error { return tx.PutManifest(ctx, e) },
 			func() error {
 				return tx.Place(ctx, &repo.Placement{Repository: w.r, Digest: e.Digest, State: repo.Attached, BroughtBy: "bob", BroughtAt: noon})
@@ -213,3 +222,5 @@ func evidenceOf(subject oci.Digest) *repo.Manifest {
 	raw := []byte(fmt.Sprint("evidence of ", subject))
 	return &repo.Manifest{Digest: oci.FromBytes(raw), MediaType: oci.MediaTypeManifest, Kind: oci.KindEvidence, Subject: subject, Raw: raw}
 }
+
+func second[T any](_ T, err error) error { return err }

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/bonded-dev/bonded/internal/analyze"
 	"github.com/bonded-dev/bonded/internal/analyze/extractor"
 	"github.com/bonded-dev/bonded/internal/assess"
@@ -135,6 +137,19 @@ func (j *judging) cpu(fn func() error) float64 {
 	return used() - before
 }
 
+// judgedAtOnce is how many are judged at the same time: their commits go together.
+const judgedAtOnce = 32
+
+// judge judges the whole stock.
+func (j *judging) judge(r oci.Repository) error {
+	var all errgroup.Group
+	all.SetLimit(judgedAtOnce)
+	for _, d := range j.ds {
+		all.Go(func() error { return j.assess.Judge(j.Context(), r, d) })
+	}
+	return all.Wait()
+}
+
 // seal signs all that waits.
 func (j *judging) seal() error {
 	for {
@@ -154,14 +169,7 @@ func TestSignedShare(t *testing.T) {
 			t.Fatal(err)
 		}
 		repository := oci.MustRepository(stockRepository)
-		judged := j.cpu(func() error {
-			for _, d := range j.ds {
-				if err := j.assess.Judge(t.Context(), repository, d); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		judged := j.cpu(func() error { return j.judge(repository) })
 		signed := j.cpu(j.seal)
 		if n := j.proven(); n != 2*size {
 			t.Errorf("%d decisions are proven, of %d", n, 2*size)

@@ -96,7 +96,7 @@ func (p *program) runMonitor(ctx context.Context, f monitorFlags) error {
 	for {
 		err := m.look(ctx)
 		if ctx.Err() != nil {
-			return nil // being interrupted is how it ends
+			return nil //nolint:nilerr // being interrupted is how it ends
 		}
 		if err == nil {
 			m.good = p.env.Clock()

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -38,7 +39,7 @@ func TestOldStates(t *testing.T) {
 	} {
 		err := notFresh(tt.e, tt.seen, tt.now)
 		got := exitDone
-		if f, ok := err.(*failure); ok {
+		if f := new(failure); errors.As(err, &f) {
 			got = f.code
 		}
 		if got != tt.want || err != nil && !strings.Contains(err.Error(), tt.says) {

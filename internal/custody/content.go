@@ -149,12 +149,6 @@ func (v *verifier) index(p *part, c *api.CustodyContent) {
 	p.fail(what, "it does not name %s", v.file.Digest)
 }
 
-// said is a statement that verified.
-type said struct {
-	sig  evidence.Signature
-	part string // what it is in the story
-}
-
 // evidence checks each referrer, and keeps the statements that verify.
 func (v *verifier) evidence(ctx context.Context, about map[string]oci.Descriptor) {
 	p := v.part("evidence")

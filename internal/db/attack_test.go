@@ -249,7 +249,7 @@ func (s *site) backup() state {
 			}
 			all[table] = append(all[table], row)
 		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil { //nolint:sqlclosecheck // one table after the other
 			s.Fatal(err)
 		}
 	}

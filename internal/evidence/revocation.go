@@ -74,7 +74,7 @@ func (r *Revocation) validate() error {
 		"digest": !r.Digest.IsZero(), "key": r.Key != "", "issuer": !r.Issuer.IsZero(), "subject": !r.Subject.IsZero(),
 		"builder": r.Builder != "", "feed": r.Feed != "", "principal": r.Principal != "", "times": !r.From.IsZero() || !r.Until.IsZero(),
 	}
-	needs, may := "", ""
+	var needs, may string
 	switch r.Kind {
 	case RevokedDigest, RevokedFeed:
 		needs = string(r.Kind)

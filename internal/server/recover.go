@@ -23,7 +23,7 @@ func raiseEpochs(ctx context.Context, c *config.Config, o trust.Options, above i
 	if err != nil {
 		return openError(err)
 	}
-	defer database.Close()
+	defer database.Close() //nolint:errcheck // what was written is committed
 	floor := max(above, o.Clock().UnixMilli())
 	var id [16]byte
 	if _, err := rand.Read(id[:]); err != nil {

@@ -56,7 +56,7 @@ func TrustFolder(c *config.Config) string {
 // TrustOptions are those by which the instance of a configuration is opened.
 // url is how clients reach the server.
 func TrustOptions(c *config.Config, url string) (trust.Options, error) {
-	o := trust.Options{Dir: TrustFolder(c), Origin: c.Trust.Origin, URL: strings.TrimSuffix(url, "/"), Places: map[trust.Slot]string{}, Credentials: os.Getenv("CREDENTIALS_DIRECTORY")}
+	o := trust.Options{Dir: TrustFolder(c), Origin: c.Trust.Origin, URL: strings.TrimSuffix(url, "/"), Places: map[trust.Slot]string{}, Credentials: os.Getenv("CREDENTIALS_DIRECTORY")} //nolint:forbidigo // wiring hands on where systemd puts credentials
 	for slot, place := range c.Trust.Keys {
 		if s := trust.Slot(slot); !slices.Contains(offline, s) {
 			o.Places[s] = place

@@ -70,7 +70,7 @@ func (t *Tracing) Tracer(part string) trace.Tracer { return t.provider.Tracer(pa
 // program; where ctx has none, or nobody records it, it costs nothing. What
 // goes wrong is told by End.
 func Start(ctx context.Context, part, name string, attributes ...attribute.KeyValue) (context.Context, trace.Span) {
-	return trace.SpanFromContext(ctx).TracerProvider().Tracer(part).Start(ctx, name, trace.WithAttributes(attributes...))
+	return trace.SpanFromContext(ctx).TracerProvider().Tracer(part).Start(ctx, name, trace.WithAttributes(attributes...)) //nolint:spancheck // the caller ends it
 }
 
 // End ends a span that Start began, which err made fail unless it is nil.

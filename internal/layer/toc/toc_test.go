@@ -34,10 +34,11 @@ func gzipFooter(t testing.TB, extra string) []byte {
 }
 
 func packedFooter(n int, magic string, offset, size uint64) []byte {
-	b := make([]byte, n-len(magic))
+	b := make([]byte, n)
 	binary.LittleEndian.PutUint64(b, offset)
 	binary.LittleEndian.PutUint64(b[8:], size)
-	return append(b, magic...)
+	copy(b[n-len(magic):], magic)
+	return b
 }
 
 func TestFind(t *testing.T) {

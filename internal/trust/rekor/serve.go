@@ -65,7 +65,7 @@ func parse(b []byte) (*tiles.HashedRekordRequestV002, error) {
 		return nil, refuse(http.StatusBadRequest, "the request is no JSON of a CreateEntryRequest of Rekor's API, version 2")
 	}
 	switch {
-	case req.GetDsseRequestV002() != nil:
+	case req.GetDsseRequestV002() != nil: //nolint:staticcheck // deprecated, and what older clients send
 		// Bundles with such an entry are refused by every newer client.
 		return nil, refuse(http.StatusBadRequest, "entries of type dsse are not taken: sign with cosign 3.1 or newer, which logs the hash of an envelope")
 	case req.GetHashedRekordRequestV002() == nil:

@@ -110,7 +110,7 @@ func Receive(ctx context.Context, r io.Reader, dir string) error {
 	if err != nil {
 		return fmt.Errorf("receiving advisories: %w", err)
 	}
-	defer root.Close()
+	defer root.Close() //nolint:errcheck // a folder that was read
 	in := tar.NewReader(r)
 	var files int
 	var total int64

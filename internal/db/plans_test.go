@@ -44,6 +44,7 @@ func TestPlans(t *testing.T) {
 	c.set(noon)
 	d := dbtest.Open(t, db.Options{Folder: t.TempDir(), Clock: c.now, Wrap: faults.Wrap})
 	everything(t, d, c)
+	allEvidence(t, d, digest("image"))
 	plain := dbtest.Open(t, db.Options{Folder: t.TempDir()})
 	scan := regexp.MustCompile(`SCAN (\w+)( USING (COVERING )?INDEX \w+)?`)
 	n := 0
@@ -87,6 +88,26 @@ func walk(query string) bool {
 		}
 	}
 	return false
+}
+
+// allEvidence asks for all there is about evidence.
+func allEvidence(t *testing.T, d *db.DB, subject oci.Digest) {
+	t.Helper()
+	row := &assess.EvidenceRow{Subject: subject, Referrer: digest("r"), Verifier: "v", At: noon, Checked: assess.Checked{Signatures: []evidence.Signature{{Anchor: "a"}}}}
+	update(t, d, func(ctx context.Context, tx *db.Tx) error {
+		return firstOf(
+			func() error { return second(tx.PutTrusted(ctx, "v")) },
+			func() error { return second(tx.PutEvidence(ctx, row)) },
+			func() error { return second(tx.PutEvidence(ctx, row)) },
+			func() error { return second(tx.EvidenceAbout(ctx, subject)) },
+			func() error {
+				return second(tx.EvidenceBy(ctx, assess.SignedBy{Issuer: "i", Subject: "s", From: noon}, 0, 10))
+			},
+			func() error { return second(tx.EvidenceBy(ctx, assess.SignedBy{Issuer: "i", Until: noon}, 0, 10)) },
+			func() error { return second(tx.EvidenceBy(ctx, assess.SignedBy{Key: "k"}, 0, 10)) },
+			func() error { return second(tx.EvidenceBy(ctx, assess.SignedBy{Builder: "b"}, 0, 10)) },
+		)
+	})
 }
 
 // everything asks for all there is, once.
@@ -140,22 +161,14 @@ func everything(t *testing.T, d *db.DB, c *clock) {
 			note(tx.DecisionHistory(ctx, w.r, w.m.Digest, 10))
 			note(tx.NotesOf(ctx, w.r, w.m.Digest))
 			note(tx.NotesAbout(ctx, w.r, "v1"))
-			note(tx.EvidenceAbout(ctx, w.m.Digest))
-			for _, who := range []assess.SignedBy{{Issuer: "i", Subject: "s", From: noon}, {Issuer: "i", Until: noon}, {Key: "k"}, {Builder: "b"}} {
-				note(tx.EvidenceBy(ctx, who, 0, 10))
-			}
 			_, _, err := tx.InForce(ctx, "dev")
 			note(nil, err)
 			return errors.Join(errs...)
 		})
 	}
 	e := evidenceOf(w.m.Digest)
-	row := &assess.EvidenceRow{Subject: w.m.Digest, Referrer: e.Digest, Verifier: "v", At: noon, Checked: assess.Checked{Signatures: []evidence.Signature{{Anchor: "a"}}}}
 	update(t, d, func(ctx context.Context, tx *db.Tx) error {
 		return firstOf(
-			func() error { return second(tx.PutTrusted(ctx, "v")) },
-			func() error { return second(tx.PutEvidence(ctx, row)) },
-			func() error { return second(tx.PutEvidence(ctx, row)) },
 			func() error { return tx.PutManifest(ctx, e) },
 			func() error {
 				return tx.Place(ctx, &repo.Placement{Repository: w.r, Digest: e.Digest, State: repo.Attached, BroughtBy: "bob", BroughtAt: noon})

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/ThalesGroup/crypto11"
 	"github.com/sigstore/sigstore/pkg/signature"
@@ -54,8 +55,16 @@ type token struct {
 	open *crypto11.Context // nil until login
 }
 
-// login opens the library and the token. It is never repeated: tokens lock
-// themselves after some wrong PINs.
+// tries is how often a token is looked for that is not there. One that is a
+// folder of files, as SoftHSM's are, is out of sight for the moment in which
+// another process writes that it has logged in.
+const (
+	tries = 10
+	pause = 50 * time.Millisecond
+)
+
+// login opens the library and the token. The PIN is tried once: tokens lock
+// themselves after some wrong ones.
 func (t *token) login() error {
 	if t.open != nil {
 		return nil
@@ -64,14 +73,23 @@ func (t *token) login() error {
 	if err != nil {
 		return err
 	}
-	t.open, err = crypto11.Configure(&crypto11.Config{
-		Path: t.name.Module, TokenLabel: t.name.Token, TokenSerial: t.name.Serial, SlotNumber: t.name.Slot, Pin: pin, MaxSessions: 2,
-	})
+	for n := range tries {
+		t.open, err = crypto11.Configure(&crypto11.Config{
+			Path: t.name.Module, TokenLabel: t.name.Token, TokenSerial: t.name.Serial, SlotNumber: t.name.Slot, Pin: pin, MaxSessions: 2,
+		})
+		if err == nil || err.Error() != notFound || n == tries-1 {
+			break
+		}
+		time.Sleep(pause)
+	}
 	if err != nil {
 		return fmt.Errorf("opening %v by %s: %w", t.name, t.name.Module, err)
 	}
 	return nil
 }
+
+// notFound is what crypto11 says before any PIN was tried; it has no name for it.
+const notFound = "could not find PKCS#11 token"
 
 func (t *token) close() {
 	if t.open != nil {

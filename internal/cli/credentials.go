@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/bonded-dev/bonded/internal/durable"
 )
 
 // Variables of the command itself; those of a server are config.Variables.
@@ -89,20 +91,10 @@ func (p *program) writeLogins(ls logins) error {
 
 // writePrivate replaces a file as a whole, readable by this user alone.
 func writePrivate(name string, b []byte) error {
-	dir := filepath.Dir(name)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
+	return durable.WriteFile(name, b, 0o600)
 }
 
 // find returns the login of a host, or of the current one for "".

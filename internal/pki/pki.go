@@ -31,6 +31,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/bonded-dev/bonded/internal/durable"
 )
 
 // How long certificates are good. A leaf is replaced when a third of its time
@@ -239,10 +241,10 @@ func create(o Options, n names) (*Authority, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the authority's folder: %w", err)
 	}
-	if err := writeFile(filepath.Join(o.Dir, keyFile), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600); err != nil {
+	if err := durable.WriteFile(filepath.Join(o.Dir, keyFile), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600); err != nil {
 		return nil, fmt.Errorf("storing the authority's key: %w", err)
 	}
-	if err := writeFile(filepath.Join(o.Dir, CertFile), a.PEM(), 0o644); err != nil {
+	if err := durable.WriteFile(filepath.Join(o.Dir, CertFile), a.PEM(), 0o644); err != nil {
 		return nil, fmt.Errorf("storing the authority's certificate: %w", err)
 	}
 	return a, nil
@@ -283,31 +285,6 @@ func serialNumber(r io.Reader) (*big.Int, error) {
 	}
 	b[0] = b[0]&0x7f | 0x40 // positive, and always of the same length
 	return new(big.Int).SetBytes(b[:]), nil
-}
-
-// writeFile replaces a file as a whole: it is there with all its bytes and
-// durable, or not there.
-func writeFile(name string, b []byte, mode os.FileMode) error {
-	dir := filepath.Dir(name)
-	f, err := os.CreateTemp(dir, ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // within returns the names of a leaf: all of must, and those of may that the

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/durable"
 	"github.com/bonded-dev/bonded/internal/trust"
 )
 
@@ -131,7 +132,7 @@ func (k *keeper) note(ctx context.Context) error {
 		}
 		k.log.InfoContext(ctx, "the keys of this instance were rotated", "version", now)
 	}
-	return writeDurable(name, []byte(now))
+	return durable.WriteFile(name, []byte(now), 0o600)
 }
 
 func (k *keeper) sign(ctx context.Context) (err error) {

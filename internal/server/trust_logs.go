@@ -19,6 +19,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/bonded-dev/bonded/internal/config"
+	"github.com/bonded-dev/bonded/internal/durable"
 	"github.com/bonded-dev/bonded/internal/trust"
 	"github.com/bonded-dev/bonded/internal/trust/ct"
 	"github.com/bonded-dev/bonded/internal/trust/rekor"
@@ -284,31 +285,10 @@ func (t *trusted) begin(ctx context.Context) error {
 	if len(begun) == before {
 		return nil
 	}
-	if err := writeDurable(name, []byte(strings.Join(begun, "\n")+"\n")); err != nil {
+	if err := durable.WriteFile(name, []byte(strings.Join(begun, "\n")+"\n"), 0o600); err != nil {
 		return fmt.Errorf("noting that the logs were begun: %w", err)
 	}
 	return nil
-}
-
-// writeDurable writes a small file that is there as a whole or not at all.
-func writeDurable(name string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // wireLogs puts the faces before the logs.

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/bonded-dev/bonded/internal/durable"
 )
 
 // keySuffix ends the names of key files.
@@ -55,7 +57,7 @@ func Init(ctx context.Context, o Options, c InitOptions) (*Instance, error) {
 		return nil, fmt.Errorf("making an instance in %s: %w", o.Dir, err)
 	}
 	// Linux renames a folder over an empty one.
-	err = errors.Join(syncDir(dir), os.Rename(dir, o.Dir), syncDir(filepath.Dir(o.Dir)))
+	err = errors.Join(durable.SyncDir(dir), os.Rename(dir, o.Dir), durable.SyncDir(filepath.Dir(o.Dir)))
 	if err != nil {
 		return nil, fmt.Errorf("making an instance in %s: %w", o.Dir, err)
 	}
@@ -173,7 +175,7 @@ func (d *draft) generate(s Slot) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
-	if err := writeFile(filepath.Join(d.o.Dir, k.Place.Name), b, 0o600); err != nil {
+	if err := durable.WriteFile(filepath.Join(d.o.Dir, k.Place.Name), b, 0o600); err != nil {
 		return Key{}, fmt.Errorf("storing key %s: %w", s, err)
 	}
 	return k, nil
@@ -254,7 +256,7 @@ func writeRecord(dir, name string, rec *record) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(dir, name), b, 0o644); err != nil {
+	if err := durable.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
 		return fmt.Errorf("storing the record of the instance: %w", err)
 	}
 	return nil

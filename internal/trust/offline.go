@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/scrypt"
+
+	"github.com/bonded-dev/bonded/internal/durable"
 )
 
 // OfflineName is the offline file's name where nobody said where to put it.
@@ -272,7 +274,7 @@ func writeOffline(path string, b []byte) error {
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("writing the offline file %s: %w: it may be the only copy of another instance's root; name another path", path, ErrExists)
 	}
-	if err := writeFile(path, b, 0o600); err != nil {
+	if err := durable.WriteFile(path, b, 0o600); err != nil {
 		return fmt.Errorf("writing the offline file: %w", err)
 	}
 	return nil

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/bonded-dev/bonded/internal/durable"
 )
 
 // DefaultOverlap is how long what was replaced goes on being good for new
@@ -143,7 +145,7 @@ func (i *Instance) finish(ctx context.Context, c RotateOptions, rec *record, off
 		}
 	}
 	dir := i.o.Dir
-	if err := errors.Join(os.Rename(filepath.Join(dir, pendingName), filepath.Join(dir, recordName)), syncDir(dir)); err != nil {
+	if err := errors.Join(os.Rename(filepath.Join(dir, pendingName), filepath.Join(dir, recordName)), durable.SyncDir(dir)); err != nil {
 		return fmt.Errorf("storing the record of the instance: %w", err)
 	}
 	i.sweep(rec)

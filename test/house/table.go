@@ -5,7 +5,7 @@ package house
 type tier int
 
 const (
-	nouns   tier = iota // what things are; no I/O
+	nouns   tier = iota // what things are; no I/O, but where a line of the table says why
 	engines             // one ability each; they do not know each other
 	flows               // what the product does, over engines
 	shells              // who asks: protocols, people, identity
@@ -33,6 +33,7 @@ var rooms = map[string]room{
 	"internal/evidence":  {tier: nouns, only: []string{"internal/oci", "internal/inventory"}, why: "what is known is said of digests and their contents"},
 
 	"internal/strictjson": {tier: nouns, only: []string{}, why: "what is signed must mean one thing, whatever it says"},
+	"internal/durable":    {tier: nouns, only: []string{}, why: "a small file outlives a power cut whatever is in it: keys, logins and logs ask for the same"},
 
 	"internal/authz":   {tier: engines},
 	"internal/blob":    {tier: engines},

@@ -29,6 +29,7 @@ import (
 
 	"github.com/bonded-dev/bonded/internal/db/conn"
 	"github.com/bonded-dev/bonded/internal/db/migrate"
+	"github.com/bonded-dev/bonded/internal/durable"
 )
 
 //go:embed migrations/*.sql
@@ -135,11 +136,7 @@ func create(file string) error {
 	if err != nil {
 		return fmt.Errorf("creating the database: %w", err)
 	}
-	dir, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return errors.Join(err, f.Close())
-	}
-	if err := errors.Join(dir.Sync(), dir.Close(), f.Close()); err != nil {
+	if err := errors.Join(f.Close(), durable.SyncDir(filepath.Dir(file))); err != nil {
 		return fmt.Errorf("creating the database: %w", err)
 	}
 	return nil

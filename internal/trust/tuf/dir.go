@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+
+	"github.com/bonded-dev/bonded/internal/durable"
 )
 
 // Dir is a Store in a folder, for servers that share it or are alone.
@@ -46,7 +48,7 @@ func (d *Dir) Put(_ context.Context, name string, b []byte) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
-	return writeFile(file, b)
+	return durable.WriteFile(file, b, 0o600)
 }
 
 // Replace writes a file if it is the old one.
@@ -72,29 +74,4 @@ func (d *Dir) Replace(ctx context.Context, name string, old, b []byte) error {
 		return ErrRaced
 	}
 	return d.Put(ctx, name, b)
-}
-
-// writeFile replaces a file as a whole: it is there with all its bytes and
-// durable, or not there.
-func writeFile(name string, b []byte) error {
-	dir := filepath.Dir(name)
-	f, err := os.CreateTemp(dir, ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		return err
-	}
-	at, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer at.Close()
-	return at.Sync()
 }

@@ -25,6 +25,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/bonded-dev/bonded/internal/durable"
 	"github.com/bonded-dev/bonded/internal/trust/tlog"
 )
 
@@ -136,7 +137,7 @@ func (f *Folder) makeKey() (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return key, replace(filepath.Join(f.o.Dir, keyName), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return key, durable.WriteFile(filepath.Join(f.o.Dir, keyName), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
 }
 
 // Signer makes the cosignatures, under a name that is part of the key.
@@ -179,30 +180,8 @@ func (f *Folder) Swap(ctx context.Context, old, next tlog.Checkpoint, signed []b
 	if now.Size != old.Size || now.Root != old.Root {
 		return tlog.ErrConflict
 	}
-	if err := replace(f.file(next.Origin), append([]byte(next.Text()+"\n"), signed...)); err != nil {
+	if err := durable.WriteFile(f.file(next.Origin), append([]byte(next.Text()+"\n"), signed...), 0o600); err != nil {
 		return fmt.Errorf("recording a cosignature of %q: %w", next.Origin, err)
 	}
 	return nil
-}
-
-// replace writes a file that is there as a whole or not at all, durably, and
-// readable by this user alone.
-func replace(name string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -170,17 +170,25 @@ func (s *scanner) object(depth int) error {
 		if err := s.value(depth + 1); err != nil {
 			return err
 		}
-		s.space()
-		switch s.peek() {
-		case ',':
-			s.at++
-		case '}':
-			s.at++
-			return nil
-		default:
-			return s.invalid("an object does not end")
+		if more, err := s.comma('}'); !more {
+			return err
 		}
 	}
+}
+
+// comma goes past a comma, after which more must follow, or past the end of what
+// is open.
+func (s *scanner) comma(end byte) (more bool, err error) {
+	s.space()
+	switch s.peek() {
+	case ',':
+		s.at++
+		return true, nil
+	case end:
+		s.at++
+		return false, nil
+	}
+	return false, s.invalid("neither a comma nor " + string(end))
 }
 
 // manyKeys is how many keys are compared in turn before a set pays.
@@ -223,15 +231,8 @@ func (s *scanner) array(depth int) error {
 		if err := s.value(depth + 1); err != nil {
 			return err
 		}
-		s.space()
-		switch s.peek() {
-		case ',':
-			s.at++
-		case ']':
-			s.at++
-			return nil
-		default:
-			return s.invalid("an array does not end")
+		if more, err := s.comma(']'); !more {
+			return err
 		}
 	}
 }

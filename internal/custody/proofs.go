@@ -22,19 +22,35 @@ func platform(p *oci.Platform) string {
 	return p.String()
 }
 
+// rising is a part whose entries have numbers, which rise.
+type rising struct {
+	*part
+	one, all string // "batch", "batches"
+	before   int64
+}
+
+// next says what the entry with the number n is called. One that is out of
+// order fails.
+func (r *rising) next(n int64) (what string, ok bool) {
+	what = fmt.Sprintf("%s %d", r.one, n)
+	if n <= r.before {
+		r.fail(what, "it comes after %s %d: %s are in order, each once", r.one, r.before, r.all)
+		return what, false
+	}
+	r.before = n
+	return what, true
+}
+
 func (v *verifier) openBatches() {
-	p := v.part("batches")
-	before := int64(0)
+	p := rising{part: v.part("batches"), one: "batch", all: "batches"}
 	for i := range v.file.Batches {
 		b := &v.file.Batches[i]
-		what := fmt.Sprintf("batch %d", b.Number)
-		if b.Number <= before {
-			p.fail(what, "it comes after batch %d: batches are in order, each once", before)
+		what, ok := p.next(b.Number)
+		if !ok {
 			v.broken[b.Number] = true
 			delete(v.batches, b.Number)
 			continue
 		}
-		before = b.Number
 		opened, err := openBatch(v.anchor, v.who, b)
 		if err != nil {
 			p.fail(what, "%v", err)
@@ -66,24 +82,21 @@ func strictly(b []byte, out any) error {
 }
 
 func (v *verifier) readDecisions() {
-	p := v.part("decisions")
-	before := int64(0)
+	p := rising{part: v.part("decisions"), one: "decision", all: "decisions"}
 	leaves := map[[2]int64]int64{}
 	for i := range v.file.Decisions {
 		d := &v.file.Decisions[i]
-		what := fmt.Sprintf("decision %d", d.Decision)
-		if d.Decision <= before {
-			p.fail(what, "it comes after decision %d: decisions are in order, each once", before)
+		what, ok := p.next(d.Decision)
+		if !ok {
 			continue
 		}
-		before = d.Decision
 		leaf := [2]int64{d.Batch, d.Index}
 		if other, ok := leaves[leaf]; ok && d.Batch != 0 {
 			p.fail(what, "it has the leaf of decision %d", other)
 			continue
 		}
 		leaves[leaf] = d.Decision
-		v.decision(p, what, d)
+		v.decision(p.part, what, d)
 	}
 }
 
@@ -152,17 +165,14 @@ func (v *verifier) head() *tlog.Checkpoint {
 }
 
 func (v *verifier) readEvents() {
-	p := v.part("events")
-	before := int64(0)
+	p := rising{part: v.part("events"), one: "event", all: "events"}
 	for i := range v.file.Events {
 		e := &v.file.Events[i]
-		what := fmt.Sprintf("event %d", e.Seq)
-		if e.Seq <= before {
-			p.fail(what, "it comes after event %d: events are in order, each once", before)
+		what, ok := p.next(e.Seq)
+		if !ok {
 			continue
 		}
-		before = e.Seq
-		read, ok := v.event(p, what, e)
+		read, ok := v.event(p.part, what, e)
 		if !ok {
 			continue
 		}
@@ -224,17 +234,14 @@ func (v *verifier) named(name string) *part {
 
 // revocations are verified by the events that made and lifted them.
 func (v *verifier) revocations() {
-	p := v.part("revocations")
-	before := int64(0)
+	p := rising{part: v.part("revocations"), one: "revocation", all: "revocations"}
 	for i := range v.file.Revocations {
 		r := &v.file.Revocations[i]
-		what := fmt.Sprintf("revocation %d", r.Revocation.ID)
-		if r.Revocation.ID <= before {
-			p.fail(what, "it comes after revocation %d: revocations are in order, each once", before)
+		what, ok := p.next(r.Revocation.ID)
+		if !ok {
 			continue
 		}
-		before = r.Revocation.ID
-		v.revocation(p, what, r)
+		v.revocation(p.part, what, r)
 	}
 	for _, listed := range v.file.Events {
 		seq, e := listed.Seq, v.events[listed.Seq]

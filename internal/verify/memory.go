@@ -89,8 +89,9 @@ func (m *memory) put(key memoryKey, result Result, until time.Time) {
 	entry := &remembered{key: key, result: result.clone(), until: until, size: entryOverhead}
 	for _, s := range result.Signatures {
 		if s.Statement != nil {
-			// The facts of a predicate take about as much as the predicate.
-			entry.size += 2*int64(len(s.Statement.Predicate)) + entryOverhead
+			// The facts of a predicate take about as much as the predicate, also
+			// where that is too large to be kept.
+			entry.size += int64(len(s.Statement.Predicate)) + s.Statement.Size + entryOverhead
 		}
 	}
 	m.mu.Lock()

@@ -108,11 +108,13 @@ func (v *Verifier) Check(ctx context.Context, subject oci.Descriptor, ref Referr
 	if len(ref.Manifest.Layers) > MaxLayers {
 		return v.unread(ref, fmt.Sprintf("it has %d layers, at most %d are looked at", len(ref.Manifest.Layers), MaxLayers))
 	}
+	seen := map[string]bool{}
 	for i, layer := range ref.Manifest.Layers {
 		form := formOf(ref.Manifest, layer)
-		if form == "" {
+		if form == "" || seen[sameLayer(form, layer)] {
 			continue
 		}
+		seen[sameLayer(form, layer)] = true
 		var raw []byte
 		if i < len(ref.Layers) {
 			raw = ref.Layers[i]
@@ -128,6 +130,22 @@ func (v *Verifier) Check(ctx context.Context, subject oci.Descriptor, ref Referr
 		out.Refusals = append(out.Refusals, one.Refusals...)
 	}
 	return out
+}
+
+// sameLayer names a layer with all of its descriptor that is read. One that is
+// listed again says nothing more, and costs as much.
+func sameLayer(form evidence.Form, layer oci.Descriptor) string {
+	name := string(form) + " " + layer.Digest.String()
+	switch form {
+	case evidence.FormNotation:
+		name += " " + layer.MediaType
+	case evidence.FormLegacy:
+		name += " " + layer.MediaType
+		for _, read := range []string{annotationSignature, annotationCert, annotationRekor, annotationTimestamp} {
+			name += "\x00" + layer.Annotations[read]
+		}
+	}
+	return name
 }
 
 func (v *Verifier) unread(ref Referrer, why string) Result {

@@ -124,3 +124,29 @@ func TestGood(t *testing.T) {
 		})
 	}
 }
+
+// TestRepeated: one envelope that is listed many times, whatever is written beside
+// it, is verified once and counts once; two signatures over one payload are two.
+func TestRepeated(t *testing.T) {
+	i := verifytest.New(t, "log.example.com")
+	w := newWorld(t, sigstore(i))
+	ref := bundleReferrer(i.JSON(i.Bundle(verifytest.Spec{Payload: statement(image.Digest, "https://example.com/says/v1")})))
+	for n := range 40 {
+		again := ref.Manifest.Layers[0]
+		again.MediaType += fmt.Sprint(";n=", n)
+		again.Annotations = map[string]string{"n": fmt.Sprint(n)}
+		ref.Manifest.Layers, ref.Layers = append(ref.Manifest.Layers, again), append(ref.Layers, ref.Layers[0])
+	}
+	verified(t, w.Check(t.Context(), image, ref))
+	if w.reader.calls != 1 {
+		t.Errorf("the statement was read %d times", w.reader.calls)
+	}
+	junk := []byte(`{}`)
+	ref = referrer("", oci.Descriptor{MediaType: "application/vnd.dev.cosign.simplesigning.v1+json", Digest: oci.FromBytes(junk), Size: 2}, junk)
+	other := ref.Manifest.Layers[0]
+	other.Annotations = map[string]string{"dev.cosignproject.cosign/signature": "AAAA"}
+	ref.Manifest.Layers, ref.Layers = append(ref.Manifest.Layers, other), append(ref.Layers, junk)
+	if got := w.Check(t.Context(), image, ref); len(got.Refusals) != 2 {
+		t.Errorf("of two signatures over one payload: %+v", got)
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/assess"
 	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/authz/authztest"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
 	"github.com/bonded-dev/bonded/internal/vuln"
@@ -44,21 +45,13 @@ func (f *fake) note(format string, args ...any) error {
 }
 
 var people = map[string]authz.Principal{
-	"ann": enrolled("ann", "reader=dev/**"), "dee": enrolled("dee", "developer=**"), "root": enrolled("root", "admin=**"), "zoe": enrolled("zoe", "admin=dev/**"),
-	"audrey": enrolled("audrey", "auditor=**"), "nobody": authz.Anonymous, "narrow": narrowed(enrolled("root", "admin=**")),
+	"ann": authztest.Person("ann", "reader=dev/**"), "dee": authztest.Person("dee", "developer=**"), "root": authztest.Person("root", "admin=**"), "zoe": authztest.Person("zoe", "admin=dev/**"),
+	"audrey": authztest.Person("audrey", "auditor=**"), "nobody": authz.Anonymous, "narrow": narrowed(authztest.Person("root", "admin=**")),
 }
 
 func narrowed(p authz.Principal) authz.Principal {
 	p.Scope = []authz.Scope{{Repository: oci.MustRepository("dev/app"), Verbs: []authz.Verb{authz.Pull}}}
 	return p
-}
-
-func enrolled(name, grant string) authz.Principal {
-	g, err := authz.ParseGrant(grant)
-	if err != nil {
-		panic(err)
-	}
-	return authz.Principal{Issuer: "bonded", Subject: name, Method: "token", Grants: []authz.Grant{g}}
 }
 
 func (f *fake) Authenticate(r *http.Request) (authz.Principal, error) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/authz/authztest"
 	"github.com/bonded-dev/bonded/internal/db"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/promote"
@@ -215,7 +216,7 @@ func TestRemove(t *testing.T) {
 		w.tag(dev, "1", m.Digest)
 		var acts []authz.Act
 		for _, v := range tt.verbs {
-			acts = append(acts, w.act(person("ann", "admin"), v, dev))
+			acts = append(acts, w.act(authztest.Person("ann", "admin"), v, dev))
 		}
 		err := w.DeleteManifest(t.Context(), acts, repo.Viewer{Principal: "ann"}, dev, m.Digest)
 		w.wantErr(tt.name, err, tt.want)
@@ -238,7 +239,7 @@ func TestRemoveTag(t *testing.T) {
 	in, waiting := w.place(dev, image("in"), repo.Admitted, "bob"), w.place(dev, image("waiting"), repo.Held, "ann")
 	w.tag(dev, "1", in.Digest)
 	w.update(func(ctx context.Context, tx *db.Tx) error { return tx.SetPending(ctx, dev, "2", waiting.Digest, "ann") })
-	admin := person("ann", "admin")
+	admin := authztest.Person("ann", "admin")
 	remove, withdraw := []authz.Act{w.act(admin, authz.Delete, dev)}, []authz.Act{w.act(admin, authz.Withdraw, dev)}
 	v := repo.Viewer{Principal: "ann"}
 	w.wantErr("one in force, with delete", w.DeleteTag(t.Context(), remove, v, dev, "1"), authz.ErrNotPermitted)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/authz/authztest"
 	"github.com/bonded-dev/bonded/internal/db"
 	"github.com/bonded-dev/bonded/internal/db/dbtest"
 	"github.com/bonded-dev/bonded/internal/oci"
@@ -82,30 +83,14 @@ func (w *world) says(o api.Outcome, d oci.Digest, evidence ...oci.Digest) *promo
 	return &promote.Verdict{Under: -1, Evidence: evidence, Decision: api.Decision{Repository: "staging/app", Digest: d.String(), Clause: "enter", Outcome: o, DecidedAt: noon}}
 }
 
-func person(name string, grants ...string) authz.Principal {
-	p := authz.Principal{Issuer: "bonded", Subject: name, Method: "token"}
-	for _, s := range grants {
-		g, err := authz.ParseGrant(s)
-		if err != nil {
-			panic(err)
-		}
-		p.Grants = append(p.Grants, g)
-	}
-	return p
-}
-
 var (
-	ann = person("ann", "developer")
-	ops = person("ops", "operator")
+	ann = authztest.Person("ann", "developer")
+	ops = authztest.Person("ops", "operator")
 )
 
 func (w *world) act(p authz.Principal, v authz.Verb, r oci.Repository) authz.Act {
 	w.Helper()
-	act, err := authz.Check(p, v, r, nil)
-	if err != nil {
-		w.Fatal(err)
-	}
-	return act
+	return authztest.Act(w.T, p, v, r, nil)
 }
 
 func (w *world) viewer(p authz.Principal, r oci.Repository) repo.Viewer {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/authz/authztest"
 	"github.com/bonded-dev/bonded/internal/blob"
 	"github.com/bonded-dev/bonded/internal/blob/mem"
 	"github.com/bonded-dev/bonded/internal/db"
@@ -127,31 +128,15 @@ func (a *analysis) Abort() {
 // open lets anyone do anything in the sandbox.
 func open(r oci.Repository, _ authz.Verb) bool { return r.Zone() == "sandbox" }
 
-func person(name string, grants ...string) authz.Principal {
-	p := authz.Principal{Issuer: "bonded", Subject: name, Method: "token"}
-	for _, s := range grants {
-		g, err := authz.ParseGrant(s)
-		if err != nil {
-			panic(err)
-		}
-		p.Grants = append(p.Grants, g)
-	}
-	return p
-}
-
 var (
-	ann = person("ann", "developer")
-	bob = person("bob", "developer")
-	eve = person("eve", "security") // attaches and does not push
+	ann = authztest.Person("ann", "developer")
+	bob = authztest.Person("bob", "developer")
+	eve = authztest.Person("eve", "security") // attaches and does not push
 )
 
 func (w *world) act(p authz.Principal, v authz.Verb, r oci.Repository) authz.Act {
 	w.Helper()
-	act, err := authz.Check(p, v, r, open)
-	if err != nil {
-		w.Fatal(err)
-	}
-	return act
+	return authztest.Act(w.T, p, v, r, open)
 }
 
 func (w *world) wantErr(what string, err, want error) {

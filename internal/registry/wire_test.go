@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/authz/authztest"
 	"github.com/bonded-dev/bonded/internal/blob"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/registry"
@@ -544,7 +545,7 @@ func (discarded) WriteHeader(int)             {}
 func BenchmarkManifestGet(b *testing.B) {
 	raw := bytes.Repeat([]byte("m"), 2000)
 	d, r := oci.FromBytes(raw), oci.MustRepository("production/payments/api")
-	p := enrolled("alice", "developer=dev/**", "reader=production/payments/*", "reader=catalog/**")
+	p := authztest.Person("alice", "developer=dev/**", "reader=production/payments/*", "reader=catalog/**")
 	p.Scope = []authz.Scope{{Repository: r, Verbs: []authz.Verb{authz.Pull, authz.PullFromQuarantine}}}
 	sight := func(p authz.Principal) repo.Sight { return repo.DefaultZones().Sight(p, nil) }
 	reg := registry.New(registry.Options{Auth: always{p}, Sight: sight, Clock: time.Now, Reader: fixed{m: &repo.Placed{

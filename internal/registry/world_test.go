@@ -15,6 +15,7 @@ import (
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/authz/authztest"
 	"github.com/bonded-dev/bonded/internal/blob"
 	"github.com/bonded-dev/bonded/internal/blob/mem"
 	"github.com/bonded-dev/bonded/internal/oci"
@@ -26,33 +27,21 @@ import (
 
 // The people of the tests. narrow has a token that was made for one thing.
 var people = map[string]authz.Principal{
-	"alice":   enrolled("alice", "developer=dev/**"),
-	"bob":     enrolled("bob", "reader=dev/**"),
-	"carol":   enrolled("carol", "operator=**"),
-	"sec":     enrolled("sec", "security=dev/**"),
-	"mallory": enrolled("mallory"),
+	"alice":   authztest.Person("alice", "developer=dev/**"),
+	"bob":     authztest.Person("bob", "reader=dev/**"),
+	"carol":   authztest.Person("carol", "operator=**"),
+	"sec":     authztest.Person("sec", "security=dev/**"),
+	"mallory": authztest.Person("mallory"),
 	"narrow": func() authz.Principal {
-		p := enrolled("alice", "developer=dev/**")
+		p := authztest.Person("alice", "developer=dev/**")
 		p.Scope = []authz.Scope{{Repository: oci.MustRepository("dev/app"), Verbs: []authz.Verb{authz.Pull}}}
 		return p
 	}(),
 	"catalog": func() authz.Principal {
-		p := enrolled("alice", "developer=dev/**")
+		p := authztest.Person("alice", "developer=dev/**")
 		p.Scope = []authz.Scope{{Verbs: []authz.Verb{authz.Pull}}}
 		return p
 	}(),
-}
-
-func enrolled(name string, grants ...string) authz.Principal {
-	p := authz.Principal{Issuer: "bonded", Subject: name, Method: "token"}
-	for _, s := range grants {
-		g, err := authz.ParseGrant(s)
-		if err != nil {
-			panic(err)
-		}
-		p.Grants = append(p.Grants, g)
-	}
-	return p
 }
 
 // auth takes "Bearer NAME" for the person of that name.

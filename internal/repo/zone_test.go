@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/authz/authztest"
 	"github.com/bonded-dev/bonded/internal/oci"
 )
 
@@ -86,17 +87,7 @@ func TestSight(t *testing.T) {
 	z["incoming"] = Zone{Name: "incoming", Gate: QuarantineName}
 	z["sandbox"] = Zone{Name: "sandbox", Sandbox: true}
 	open := func(r oci.Repository, v authz.Verb) bool { return r.Zone() == "sandbox" && v == authz.Push }
-	who := func(grants ...string) authz.Principal {
-		p := authz.Principal{Issuer: "bonded", Subject: "ann", Method: "token"}
-		for _, s := range grants {
-			g, err := authz.ParseGrant(s)
-			if err != nil {
-				t.Fatal(err)
-			}
-			p.Grants = append(p.Grants, g)
-		}
-		return p
-	}
+	who := func(grants ...string) authz.Principal { return authztest.Person("ann", grants...) }
 	for _, tt := range []struct {
 		name string
 		p    authz.Principal

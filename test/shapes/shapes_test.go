@@ -27,21 +27,18 @@ type way struct {
 }
 
 // steps are taken in order on each shape.
-var steps = []struct {
-	name string
-	do   func(w *way)
-}{
-	{"login", (*way).login},
-	{"held", (*way).hold},
-	{"admitted", (*way).admit},
-	{"denied", (*way).deny},
-	{"promoted", (*way).promote},
-	{"stopped in an upload", (*way).stop},
-	{"killed in an upload", (*way).kill},
-	{"evidence", (*way).attest},
-	{"deleted", (*way).remove},
-	{"audit", (*way).audit},
-	{"fsck", (*way).fsck},
+var steps = []drive.Step[*way]{
+	{Name: "login", Do: (*way).login},
+	{Name: "held", Do: (*way).hold},
+	{Name: "admitted", Do: (*way).admit},
+	{Name: "denied", Do: (*way).deny},
+	{Name: "promoted", Do: (*way).promote},
+	{Name: "stopped in an upload", Do: (*way).stop},
+	{Name: "killed in an upload", Do: (*way).kill},
+	{Name: "evidence", Do: (*way).attest},
+	{Name: "deleted", Do: (*way).remove},
+	{Name: "audit", Do: (*way).audit},
+	{Name: "fsck", Do: (*way).fsck},
 }
 
 func TestShapes(t *testing.T) {
@@ -53,17 +50,7 @@ func TestShapes(t *testing.T) {
 			w.held, w.good, w.next = image("held"), image("good"), image("next")
 			// An unpacker could stop at the gzip stream's end, or not.
 			w.bad = drive.NewImage(append(drive.MustGzip(drive.MustLayer(map[string][]byte{"a": []byte("bad")})), "more"...))
-			for _, step := range steps {
-				ok := t.Run(step.name, func(t *testing.T) {
-					at := w.T
-					defer func() { w.T = at }()
-					w.T = t
-					step.do(w)
-				})
-				if !ok {
-					t.Fatalf("the way ends here; the server said:\n%s", w.server.Said())
-				}
-			}
+			drive.Walk(&w.T, w.server, w, steps)
 		})
 	}
 }

@@ -19,21 +19,18 @@ var shapes = []string{"sqlite+disk", "postgres+s3"}
 
 // steps are taken in order on each shape. The image is held all the time: who
 // signs it need not wait for a decision.
-var steps = []struct {
-	name string
-	do   func(w *world)
-}{
-	{"by a login", (*world).byLogin},
-	{"by a client certificate", (*world).byCertificate},
-	{"by keys", (*world).byKeys},
-	{"by a device", (*world).byDevice},
-	{"attestations", (*world).attest},
-	{"referrers", (*world).referrers},
-	{"cosign initialize", (*world).initialize},
-	{"refused", (*world).refuse},
-	{"audit", (*world).audit},
-	{"stopped", (*world).offline},
-	{"started again", (*world).again},
+var steps = []drive.Step[*world]{
+	{Name: "by a login", Do: (*world).byLogin},
+	{Name: "by a client certificate", Do: (*world).byCertificate},
+	{Name: "by keys", Do: (*world).byKeys},
+	{Name: "by a device", Do: (*world).byDevice},
+	{Name: "attestations", Do: (*world).attest},
+	{Name: "referrers", Do: (*world).referrers},
+	{Name: "cosign initialize", Do: (*world).initialize},
+	{Name: "refused", Do: (*world).refuse},
+	{Name: "audit", Do: (*world).audit},
+	{Name: "stopped", Do: (*world).offline},
+	{Name: "started again", Do: (*world).again},
 }
 
 func TestCosign(t *testing.T) {
@@ -46,17 +43,7 @@ func TestCosign(t *testing.T) {
 			w := newWorld(t, shape.Config(t)+clients.config())
 			w.write("build.crt", clients.cert)
 			w.write("build.key", clients.key)
-			for _, step := range steps {
-				ok := t.Run(step.name, func(t *testing.T) {
-					at := w.T
-					defer func() { w.T = at }()
-					w.T = t
-					step.do(w)
-				})
-				if !ok {
-					t.Fatalf("the way ends here; the server said:\n%s", w.server.Said())
-				}
-			}
+			drive.Walk(&w.T, w.server, w, steps)
 		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"testing"
 
 	"github.com/bonded-dev/bonded/internal/blob/disk"
 	"github.com/bonded-dev/bonded/internal/blob/disk/disktest"
@@ -15,9 +16,10 @@ import (
 
 // player makes recorded calls again on a file system that can lose power.
 type player struct {
-	disk  *disktest.Disk
-	root  string // what is below it is played; its own name is durable
-	files map[int64]*opened
+	disk   *disktest.Disk
+	root   string // what is below it is played; its own name is durable
+	files  map[int64]*opened
+	played int // calls, by playTo
 }
 
 // opened is a file or folder under the number that the process had for it.
@@ -39,6 +41,16 @@ func newPlayer(root string) (*player, error) {
 		}
 	}
 	return p, nil
+}
+
+// playTo plays those of a record before the one at, but for what it has played.
+func (p *player) playTo(t *testing.T, calls []call, at int) {
+	t.Helper()
+	for ; p.played < at; p.played++ {
+		if err := p.play(calls[p.played]); err != nil {
+			t.Fatalf("playing call %d, %s(%.200s): %v", p.played, calls[p.played].name, calls[p.played].args, err)
+		}
+	}
 }
 
 // path reads a name, "" for one that is not below the root.

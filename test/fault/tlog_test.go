@@ -320,13 +320,8 @@ func TestPowerCutLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := rand.New(rand.NewPCG(seed, 8))
-	played := 0
 	for run, at := range moments(r, 4*runs(t), first, len(calls)) {
-		for ; played < at; played++ {
-			if err := p.play(calls[played]); err != nil {
-				t.Fatalf("playing call %d, %s(%.200s): %v", played, calls[played].name, calls[played].args, err)
-			}
-		}
+		p.playTo(t, calls, at)
 		kinds := losses(r)
 		kind := slices.Sorted(maps.Keys(kinds))[run%len(kinds)]
 		t.Run(fmt.Sprintf("call %d, %s", at, kind), func(t *testing.T) {

@@ -52,6 +52,25 @@ type Reason struct {
 	// Until is when a deny with act "deadline" is acted on. Judging again keeps
 	// what was told here.
 	Until time.Time `json:"until,omitzero"`
+	// Waived are the permissions by which what the rule found, or could not tell,
+	// does not count.
+	Waived []Waived `json:"waived,omitempty"`
+}
+
+// Waived is a waiver that took something out of what a rule says.
+type Waived struct {
+	Waiver string    `json:"waiver"` // its id
+	By     []string  `json:"by"`     // who granted it
+	Owner  string    `json:"owner"`  // who answers for it
+	Reason string    `json:"reason"`
+	Until  time.Time `json:"until"` // the first moment at which it does not hold any more
+	// Outcome is what the rule would say without it.
+	Outcome Outcome `json:"outcome"`
+	Facts   []Fact  `json:"facts,omitempty"` // what it is about, worst first, at most 20; none for the rule as a whole
+	More    int     `json:"more,omitempty"`  // facts beyond those listed
+	// Deadline, under "stay", is when what it is about is acted on, unless it is
+	// renewed. Judging again keeps what was told here.
+	Deadline time.Time `json:"deadline,omitzero"`
 }
 
 // Fact is one thing a rule points at.
@@ -82,4 +101,7 @@ type Inputs struct {
 	// before had told, by rule.
 	AdmittedAt time.Time            `json:"admitted_at,omitzero"`
 	Promised   map[string]time.Time `json:"promised,omitempty"`
+	// Waivers lists, by id, the waivers about this placement that were in force,
+	// sorted.
+	Waivers []string `json:"waivers,omitempty"`
 }

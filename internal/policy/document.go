@@ -29,6 +29,8 @@ type document struct {
 	Accepts []kindText `yaml:"accepts" jsonschema:"minItems=1,uniqueItems=true"`
 	// What becomes of an image with layers that could not be read, so that nobody can say whether they are what its configuration says: "hold" (the default) or "accept".
 	UnreadLayers scalar `yaml:"unreadLayers,omitempty" jsonschema:"enum=hold,enum=accept"`
+	// Who may waive a rule, and for how long, where the rule does not say so itself. Missing: whoever may waive in the repository.
+	Waive *waiveText `yaml:"waive,omitempty"`
 	// Rules for what wants to come in. All must allow.
 	Enter []ruleText `yaml:"enter,omitempty" jsonschema:"maxItems=64"`
 	// Rules for what is in already.
@@ -67,6 +69,22 @@ type ruleText struct {
 	Then scalar `yaml:"then,omitempty" jsonschema:"enum=keep,enum=deadline,enum=withdraw"`
 	// With "then: deadline", how long it may stay.
 	Within withinText `yaml:"within,omitempty"`
+	// Who may waive the rule, and for how long; the gate's own waive when it is missing.
+	Waive *waiveText `yaml:"waive,omitempty"`
+}
+
+// waiveText says who may waive, as YAML.
+type waiveText struct {
+	// Whether nobody can waive it. Alone.
+	Never bool `yaml:"never,omitempty"`
+	// How many different people have to grant it; 1 when it is missing.
+	People int `yaml:"people,omitempty" jsonschema:"minimum=1,maximum=16"`
+	// Whose yes counts: names of principals, and "group:NAME". Missing: of all who may waive in the repository.
+	By texts `yaml:"by,omitempty"`
+	// The longest time that a waiver may hold: "72h".
+	AtMost duration `yaml:"atMost,omitempty"`
+	// "required" asks for a justification as VEX has them.
+	Justification scalar `yaml:"justification,omitempty" jsonschema:"enum=required"`
 }
 
 // withinText says how long something may stay, by severity: "72h". What has no

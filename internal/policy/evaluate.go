@@ -136,7 +136,12 @@ func (e *evaluation) judge(ctx context.Context, r *rule) (api.Reason, error) {
 		reason.Evidence = append(reason.Evidence, d.String())
 	}
 	slices.Sort(reason.Evidence)
-	return reason, err
+	if err != nil {
+		return reason, err
+	}
+	reason = e.excuse(r, reason)
+	tellWaived(&reason)
+	return reason, nil
 }
 
 func (e *evaluation) outcome(ctx context.Context, r *rule) (api.Reason, error) {
@@ -148,29 +153,45 @@ func (e *evaluation) outcome(ctx context.Context, r *rule) (api.Reason, error) {
 	if err != nil {
 		return api.Reason{}, err
 	}
+	found, waived := e.excused(r, found, api.Deny)
 	if len(found) > 0 {
-		return e.denied(r, found), nil
+		reason := e.denied(r, found)
+		reason.Waived = waived
+		return reason, nil
 	}
 	open, openFault, err := e.doubt(ctx, r.unknown)
 	if err != nil {
 		return api.Reason{}, err
 	}
-	if fault = firstFault(fault, openFault); fault != nil {
+	reason, err := e.unfound(ctx, r, open, firstFault(fault, openFault))
+	reason.Waived = append(waived, reason.Waived...)
+	return reason, err
+}
+
+// unfound asks the rest of a rule whose forbid found nothing that counts. open
+// is what unknown gave, fault why an expression so far gave nothing.
+func (e *evaluation) unfound(ctx context.Context, r *rule, open []item, fault *evalFault) (api.Reason, error) {
+	if fault != nil {
 		return r.failed(fault), nil
 	}
-	if open != nil {
-		return r.unclearWith(open), nil
+	left, waived := e.excused(r, open, api.CannotTell)
+	if open != nil && (len(left) > 0 || len(waived) == 0) {
+		reason := r.unclearWith(left)
+		reason.Waived = waived
+		return reason, nil
 	}
 	holds, fault, err := e.truth(ctx, r.require)
+	reason := api.Reason{Rule: r.name, Outcome: api.Allow, Says: r.says}
 	switch {
 	case err != nil:
 		return api.Reason{}, err
 	case fault != nil:
-		return r.failed(fault), nil
+		reason = r.failed(fault)
 	case !holds:
-		return e.denied(r, nil), nil
+		reason = e.denied(r, nil)
 	}
-	return api.Reason{Rule: r.name, Outcome: api.Allow, Says: r.says}, nil
+	reason.Waived = waived
+	return reason, nil
 }
 
 // noteTiming keeps until when the rule's expressions cannot change by time.
@@ -347,6 +368,9 @@ func (e *evaluation) inputs() api.Inputs {
 	}
 	if e.clause == Stay && len(in.Promised) > 0 {
 		names.Promised = in.Promised
+	}
+	for i := range in.Waivers {
+		names.Waivers = append(names.Waivers, in.Waivers[i].ID)
 	}
 	return names
 }

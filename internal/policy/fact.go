@@ -33,6 +33,7 @@ const maliciousText = "malicious package"
 type item struct {
 	fact    api.Fact
 	finding *evidence.Finding // nil when it is something else
+	purl    string            // of the package that it is about; "" for none, and where finding says it
 }
 
 // isFactList reports whether lists of the type can be listed as facts.
@@ -91,11 +92,11 @@ func (v *view) item(e ref.Val) (item, bool) {
 	o, _ := e.(object)
 	switch n := o.native.(type) {
 	case *evidence.Finding:
-		return item{v.findingFact(n), n}, true
+		return item{fact: v.findingFact(n), finding: n}, true
 	case *inventory.Located:
-		return item{fact: api.Fact{ID: n.PURL, Package: n.Name, Version: n.Version, Where: v.where(n.Layer, n.Path)}}, true
+		return item{fact: api.Fact{ID: n.PURL, Package: n.Name, Version: n.Version, Where: v.where(n.Layer, n.Path)}, purl: n.PURL}, true
 	case *Unchecked:
-		return item{fact: api.Fact{ID: n.Package.PURL, Package: n.Package.Name, Version: n.Package.Version, Where: v.where(n.Package.Layer, n.Package.Path), Text: n.Reason}}, true
+		return item{fact: api.Fact{ID: n.Package.PURL, Package: n.Package.Name, Version: n.Package.Version, Where: v.where(n.Package.Layer, n.Package.Path), Text: n.Reason}, purl: n.Package.PURL}, true
 	case *layerView:
 		return item{fact: v.layerFact(n)}, true
 	case *gapView:

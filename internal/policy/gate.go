@@ -69,6 +69,7 @@ type rule struct {
 	then                                Act
 	within                              map[evidence.Severity]time.Duration
 	withinAny                           time.Duration // 0: what within does not name may stay
+	waivable                            Waivable
 }
 
 // expression is a compiled expression with its place in the text, for people.
@@ -152,6 +153,7 @@ type gateParser struct {
 	faults []*strictyaml.Fault
 	cost   uint64
 	named  []evidence.Signer // so far
+	anyone Waivable          // of rules that do not say it themselves
 }
 
 func (p *gateParser) addf(at strictyaml.Position, format string, args ...any) {
@@ -180,6 +182,10 @@ func (p *gateParser) gate(doc *document) *Gate {
 	case "", "hold":
 	default:
 		p.addf(doc.UnreadLayers.at, "unreadLayers is %s, want hold or accept", oci.Quote(doc.UnreadLayers.text))
+	}
+	p.anyone = Waivable{People: 1}
+	if doc.Waive != nil {
+		p.anyone = p.waive(doc.Name.at, "", doc.Waive)
 	}
 	g.enter = p.clause(Enter, doc.Enter)
 	g.stay = p.clause(Stay, doc.Stay)
@@ -262,6 +268,10 @@ func (p *gateParser) rule(c Clause, t *ruleText) rule {
 	p.checkExpressions(t, &r)
 	p.checkRemedy(t)
 	p.setAct(c, t, &r)
+	r.waivable = p.anyone
+	if t.Waive != nil {
+		r.waivable = p.waive(t.Rule.at, t.Rule.text, t.Waive)
+	}
 	return r
 }
 

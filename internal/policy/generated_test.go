@@ -47,7 +47,7 @@ func schema(t *testing.T) []byte {
 			return nil
 		},
 		Namer: func(of reflect.Type) string {
-			return map[string]string{"ruleText": "rule", "withinText": "within"}[of.Name()]
+			return map[string]string{"ruleText": "rule", "withinText": "within", "waiveText": "waive"}[of.Name()]
 		},
 	}
 	comments := fieldComments(t, "document.go")

@@ -57,7 +57,10 @@ type Input struct {
 	// was first told.
 	Promised map[string]time.Time
 
-	Engine string // build of the engine, recorded in the decision
+	// Waivers are permissions that may concern the placement; a set. Those about
+	// others, and those that have ended, make no difference.
+	Waivers []evidence.Waiver
+	Engine  string // build of the engine, recorded in the decision
 }
 
 // Verified is what came of verifying the evidence. The zero value is that of a
@@ -126,6 +129,7 @@ func (in *Input) canonical() *Input {
 	c.Verified.Unsure = sorted(in.Verified.Unsure, compareRefusals)
 	c.Verified.Until = stamp(in.Verified.Until)
 	c.Snapshot.Ecosystems = sorted(in.Snapshot.Ecosystems, compareTexts)
+	c.Waivers = sorted(concerning(in.Waivers, in.Repository, in.Digest, c.Now), compareWaivers)
 	if c.Config == nil && c.Image != nil {
 		c.Config = c.Image.Config
 	}

@@ -65,11 +65,15 @@ func Promises(d *api.Decision) map[string]time.Time {
 	}
 	var m map[string]time.Time
 	for _, r := range d.Reasons {
-		if !r.Until.IsZero() {
+		until := r.Until
+		for _, w := range r.Waived {
+			until = earliest(until, w.Deadline)
+		}
+		if !until.IsZero() {
 			if m == nil {
 				m = map[string]time.Time{}
 			}
-			m[r.Rule] = r.Until
+			m[r.Rule] = until
 		}
 	}
 	return m
@@ -98,8 +102,17 @@ func (e *evaluation) setStay(reason *api.Reason, r *rule, found []item) {
 
 // deadlineOf returns when one fact ends the stay; zero when the rule lets it stay.
 func (e *evaluation) deadlineOf(r *rule, i *item) time.Time {
-	var since time.Time
-	within := r.withinAny
+	since, within := r.span(i)
+	if within == 0 {
+		return time.Time{}
+	}
+	return e.deadline(r.name, since, within)
+}
+
+// span returns since when a fact holds, zero when nobody knows, and how long it
+// may; 0 when it may stay.
+func (r *rule) span(i *item) (since time.Time, within time.Duration) {
+	within = r.withinAny
 	if f := i.finding; f != nil {
 		since = f.Known
 		if f.Since.After(since) {
@@ -109,10 +122,7 @@ func (e *evaluation) deadlineOf(r *rule, i *item) time.Time {
 			within = d
 		}
 	}
-	if within == 0 {
-		return time.Time{}
-	}
-	return e.deadline(r.name, since, within)
+	return since, within
 }
 
 // deadline returns the end of a span that began when both the fault was known

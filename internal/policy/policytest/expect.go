@@ -16,7 +16,10 @@ type Expect struct {
 	// Only: no other rules than those under rules deny or cannot tell.
 	Only  bool                `yaml:"only"`
 	Facts map[string][]string `yaml:"facts"` // ids of all facts listed, by rule, in order
-	Says  string              `yaml:"says"`  // part of the sentence that people read
+	// Waived lists the waivers, by rule, that took something out, those that end
+	// last first.
+	Waived map[string][]string `yaml:"waived"`
+	Says   string              `yaml:"says"` // part of the sentence that people read
 	// ValidFor and StaysFor count from now; "never" means that there is no such
 	// moment.
 	ValidFor string `yaml:"validFor"`
@@ -65,6 +68,11 @@ func (e *Expect) problems(d *api.Decision) []string {
 			addf("facts of rule %s are %v, want %v", rule, ids, want)
 		}
 	}
+	for rule, want := range e.Waived {
+		if ids := waiverIDs(got[rule]); !slices.Equal(ids, want) {
+			addf("waivers of rule %s are %v, want %v", rule, ids, want)
+		}
+	}
 	if s := policy.Sentence(d); !strings.Contains(s, e.Says) {
 		addf("the sentence does not say %q", e.Says)
 	}
@@ -108,6 +116,17 @@ func factIDs(r *api.Reason) []string {
 	var ids []string
 	for _, f := range r.Facts {
 		ids = append(ids, f.ID)
+	}
+	return ids
+}
+
+func waiverIDs(r *api.Reason) []string {
+	if r == nil {
+		return nil
+	}
+	var ids []string
+	for _, w := range r.Waived {
+		ids = append(ids, w.Waiver)
 	}
 	return ids
 }

@@ -53,6 +53,8 @@ type Given struct {
 	// Reverify is when the evidence has to be verified again, from now on.
 	Reverify Span `yaml:"reverify"`
 
+	Waivers []Waiver `yaml:"waivers"`
+
 	Admitted Span            `yaml:"admitted"` // how long ago, for clause stay
 	Promised map[string]Span `yaml:"promised"` // by rule, from now on; negative when it has passed
 }
@@ -158,6 +160,21 @@ type Signature struct {
 	Statement node `yaml:"statement"`
 }
 
+// Waiver is a permission. What it is not about is not said.
+type Waiver struct {
+	ID           string   `yaml:"id"`           // w1, w2, … unless said
+	Repositories string   `yaml:"repositories"` // the repository unless said
+	Rule         string   `yaml:"rule"`
+	Advisory     string   `yaml:"advisory"`
+	Package      string   `yaml:"package"` // purl
+	Other        bool     `yaml:"other"`   // for another digest
+	Justified    string   `yaml:"justification"`
+	By           []string `yaml:"by"`     // who granted it: ann unless said
+	Groups       []string `yaml:"groups"` // that each of them is in
+	From         Span     `yaml:"from"`   // how long ago; 1h unless said
+	Until        Span     `yaml:"until"`  // from now on; 1h unless said, negative when it has ended
+}
+
 // maxEvidence is how many referrers a case may have.
 const maxEvidence = 1000
 
@@ -224,6 +241,12 @@ func (g *Given) check() error {
 			return fmt.Errorf("signature %d has no anchor", i+1)
 		}
 	}
+	for i := range g.Waivers {
+		w := g.waiver(&g.Waivers[i], i+1)
+		if err := w.Validate(); err != nil {
+			return fmt.Errorf("waiver %s: %v", w.ID, err)
+		}
+	}
 	for _, c := range g.Children {
 		if !slices.Contains([]string{"", "allow", "deny", "cannot-tell"}, c.Outcome) {
 			return fmt.Errorf("outcome of child %s is %q, want allow, deny or cannot-tell", c.Platform, c.Outcome)
@@ -238,7 +261,7 @@ func (c *Case) Input() *policy.Input {
 	in := &policy.Input{
 		Repository: oci.MustRepository(g.Repository), Digest: digestOf("manifest"),
 		Kind: oci.Kind(g.Kind), Now: g.Now, Manifest: g.manifest(), BroughtBy: g.PushedBy, Engine: "test",
-		Findings: g.findings(), Unchecked: g.unchecked(), Snapshot: g.snapshot(),
+		Findings: g.findings(), Unchecked: g.unchecked(), Snapshot: g.snapshot(), Waivers: g.waivers(),
 	}
 	in.Zone = in.Repository.Zone()
 	for i := range g.Evidence {
@@ -380,6 +403,34 @@ func (g *Given) unchecked() []policy.Unchecked {
 		us = append(us, policy.Unchecked{Package: p.located(g.Distro.Ecosystem), Reason: cmp.Or(p.Reason, "no advisories for its ecosystem")})
 	}
 	return us
+}
+
+func (g *Given) waivers() []evidence.Waiver {
+	var ws []evidence.Waiver
+	for i := range g.Waivers {
+		ws = append(ws, g.waiver(&g.Waivers[i], i+1))
+	}
+	return ws
+}
+
+func (g *Given) waiver(w *Waiver, n int) evidence.Waiver {
+	pattern, _ := evidence.ParsePattern(cmp.Or(w.Repositories, g.Repository)) // checked when the case was read
+	out := evidence.Waiver{
+		ID: cmp.Or(w.ID, fmt.Sprint("w", n)), Repositories: pattern, Rule: w.Rule, Advisory: w.Advisory, Package: w.Package,
+		Owner: "payments", Reason: "it is being mended", Justification: w.Justified,
+		From: g.Now.Add(-cmp.Or(w.From.Duration, time.Hour)), Until: g.Now.Add(cmp.Or(w.Until.Duration, time.Hour)),
+	}
+	if w.Other {
+		out.Digest = digestOf("other")
+	}
+	by := w.By
+	if len(by) == 0 {
+		by = []string{"ann"}
+	}
+	for _, name := range by {
+		out.Granted = append(out.Granted, evidence.Grantor{Name: name, Groups: w.Groups, At: out.From})
+	}
+	return out
 }
 
 func (g *Given) snapshot() evidence.Snapshot {

@@ -2,6 +2,7 @@ package assess
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -59,11 +60,22 @@ type SignedBy struct {
 	From, Until                   time.Time
 }
 
+// MaxEvidence bounds what is read at once of what was said of one subject, in
+// bytes of JSON.
+const MaxEvidence = 64 << 20
+
+// Beyond takes the place of what is over MaxEvidence: nobody can tell what it says.
+func Beyond(referrer oci.Digest) Checked {
+	return Checked{Refusals: []evidence.Refusal{{Referrer: referrer, Unsure: true, Reasons: []string{
+		fmt.Sprintf("more than %d bytes are said of the same digest, and this is among the longest of it", MaxEvidence)}}}}
+}
+
 // EvidenceRows keeps what came of verifying, so that judging does not verify
 // again, and so that all that somebody signed can be found. Rows are never
 // changed but for Ended.
 type EvidenceRows interface {
-	// EvidenceAbout returns the rows about d that count, by referrer.
+	// EvidenceAbout returns the rows about d that count, by referrer. Of those that
+	// together have more than MaxEvidence bytes, the largest are in doubt.
 	EvidenceAbout(ctx context.Context, d oci.Digest) ([]EvidenceRow, error)
 	// PutEvidence stores a row, ends the one that counted for the same subject and
 	// referrer, and returns its number.
@@ -85,6 +97,9 @@ const (
 	// maxPredicates bounds the predicates that gates see of one subject, in bytes.
 	// Those beyond are left out, and their facts stay.
 	maxPredicates = 32 << 20
+	// keptPredicates and keptFacts bound what is kept of one referrer, in bytes.
+	keptPredicates = 256 << 10
+	keptFacts      = 4 << 20
 	// certificatesFor is how long a check by certificates that end is relied on.
 	certificatesFor = time.Hour
 	// absentFor is how long it is taken for so that content is not in the store.
@@ -171,6 +186,7 @@ func (a *Assessor) verify(ctx context.Context, t *Trusted, subject oci.Descripto
 		return nil, err // what was not checked in time is no answer
 	}
 	row.Checked = Checked{result.Signatures, result.Refusals}
+	row.Checked.bound(referrer)
 	switch {
 	case absent:
 		row.Until = row.At.Add(absentFor)
@@ -178,6 +194,38 @@ func (a *Assessor) verify(ctx context.Context, t *Trusted, subject oci.Descripto
 		row.Until = row.At.Add(certificatesFor)
 	}
 	return row, nil
+}
+
+// bound leaves out what is more than is kept of one referrer: predicates first,
+// which expressions then cannot read, and else whole statements, which then are
+// in doubt. Whoever may attach evidence to an image could fill it with them.
+func (c *Checked) bound(referrer oci.Digest) {
+	predicates, said := 0, 0
+	kept := c.Signatures[:0:0]
+	over := false
+	for _, sig := range c.Signatures {
+		if sig.Statement == nil {
+			kept = append(kept, sig)
+			continue
+		}
+		short := *sig.Statement
+		if predicates += len(short.Predicate); predicates > keptPredicates {
+			short.Predicate = nil
+		}
+		facts := short
+		facts.Predicate = nil
+		raw, err := json.Marshal(&facts)
+		if said += len(raw); err != nil || said > keptFacts {
+			over = true
+			continue
+		}
+		sig.Statement = &short
+		kept = append(kept, sig)
+	}
+	if c.Signatures = kept; over {
+		why := fmt.Sprintf("its statements say more than the %d bytes that are kept of one referrer; attach them one by one, or shorter", keptFacts)
+		c.Refusals = append(c.Refusals, evidence.Refusal{Referrer: referrer, Reasons: []string{why}, Unsure: true})
+	}
 }
 
 // ends reports whether the answer depends on the hour, as that of Notary

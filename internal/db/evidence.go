@@ -18,39 +18,72 @@ const evidenceColumns = `SELECT e.id, e.ended, e.subject, e.referrer, v.digest, 
 
 // EvidenceAbout implements assess.EvidenceRows.
 func (tx *Tx) EvidenceAbout(ctx context.Context, d oci.Digest) ([]assess.EvidenceRow, error) {
-	rows, err := tx.evidence(ctx, `FROM evidence e CROSS JOIN verifier v
-		WHERE e.subject = ? AND e.ended = 0 AND v.id = e.verifier_id ORDER BY e.referrer`, d.String())
+	var found []assess.EvidenceRow
+	var said [][]byte
+	total := 0
+	err := tx.each(ctx, evidenceColumns+`FROM evidence e CROSS JOIN verifier v
+		WHERE e.subject = ? AND e.ended = 0 AND v.id = e.verifier_id ORDER BY e.referrer`, []any{d.String()}, func(rows *sql.Rows) error {
+		row, result, err := scanEvidence(rows)
+		found, said, total = append(found, row), append(said, result), total+len(result)
+		for err == nil && total > assess.MaxEvidence {
+			total -= dropLongest(said)
+		}
+		return err
+	})
+	for i := range found {
+		if err != nil {
+			break
+		}
+		if said[i] == nil {
+			found[i].Checked = assess.Beyond(found[i].Referrer)
+			continue
+		}
+		err = json.Unmarshal(said[i], &found[i].Checked)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the evidence about %s: %w", d, err)
 	}
-	return rows, nil
+	return found, nil
+}
+
+// dropLongest sets the longest to nil and returns how long it was.
+func dropLongest(said [][]byte) int {
+	at := 0
+	for i := range said {
+		if len(said[i]) > len(said[at]) {
+			at = i
+		}
+	}
+	size := len(said[at])
+	said[at] = nil
+	return size
 }
 
 func (tx *Tx) evidence(ctx context.Context, rest string, args ...any) ([]assess.EvidenceRow, error) {
 	var found []assess.EvidenceRow
 	err := tx.each(ctx, evidenceColumns+rest, args, func(rows *sql.Rows) error {
-		row, err := scanEvidence(rows)
+		row, result, err := scanEvidence(rows)
+		if err == nil {
+			err = json.Unmarshal(result, &row.Checked)
+		}
 		found = append(found, row)
 		return err
 	})
 	return found, err
 }
 
-func scanEvidence(rows *sql.Rows) (row assess.EvidenceRow, err error) {
+// scanEvidence reads a row, and what came of verifying as it is stored.
+func scanEvidence(rows *sql.Rows) (row assess.EvidenceRow, result []byte, err error) {
 	var subject, referrer string
 	var at, until int64
-	var result []byte
 	if err := rows.Scan(&row.ID, &row.Ended, &subject, &referrer, &row.Verifier, &at, &until, &result); err != nil {
-		return row, err
+		return row, nil, err
 	}
 	row.At, row.Until = timeOf(at), timeOf(until)
 	if row.Subject, err = oci.ParseDigest(subject); err == nil {
 		row.Referrer, err = oci.ParseDigest(referrer)
 	}
-	if err == nil {
-		err = json.Unmarshal(result, &row.Checked)
-	}
-	return row, err
+	return row, result, err
 }
 
 // PutEvidence implements assess.EvidenceRows.

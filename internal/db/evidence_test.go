@@ -3,6 +3,7 @@ package db_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,6 +83,44 @@ func TestTrustedInForce(t *testing.T) {
 				check(t, fmt.Sprint("step ", i), before, step[1])
 				return err
 			})
+		}
+	})
+}
+
+// TestEvidenceOfAFlood: of more than can be read at once the longest is in doubt,
+// and what is short counts.
+func TestEvidenceOfAFlood(t *testing.T) {
+	each(t, func(t *testing.T, d *db.DB, _ *clock) {
+		put := func(name string, size int) {
+			sig := evidence.Signature{Anchor: "a", Form: evidence.FormBundle, Identity: evidence.Identity{Key: "ab"}, Subject: digest("image"), Referrer: digest(name), Envelope: digest(name)}
+			sig.Statement = &evidence.Statement{Type: "x", Kind: evidence.KindRelease, Release: &evidence.Release{PURL: strings.Repeat("x", size)}}
+			row := &assess.EvidenceRow{Subject: digest("image"), Referrer: digest(name), Verifier: "v1", At: noon, Checked: assess.Checked{Signatures: []evidence.Signature{sig}}}
+			update(t, d, func(ctx context.Context, tx *db.Tx) error {
+				_, err := tx.PutEvidence(ctx, row)
+				return err
+			})
+		}
+		const large = assess.MaxEvidence/4 + 1
+		for i := range 5 {
+			put(fmt.Sprint("large", i), large)
+		}
+		put("ours", 10)
+		var found []assess.EvidenceRow
+		view(t, d, func(ctx context.Context, tx *db.Tx) (err error) {
+			found, err = tx.EvidenceAbout(ctx, digest("image"))
+			return err
+		})
+		read := 0
+		for _, row := range found {
+			switch c := row.Checked; {
+			case len(c.Signatures) == 1:
+				read += len(c.Signatures[0].Statement.Release.PURL)
+			case row.Referrer == digest("ours"), len(c.Refusals) != 1, !c.Refusals[0].Unsure:
+				t.Errorf("of %s is said: %+v", row.Referrer.Short(), c)
+			}
+		}
+		if len(found) != 6 || read != 3*large+10 {
+			t.Errorf("%d rows with %d bytes", len(found), read)
 		}
 	})
 }

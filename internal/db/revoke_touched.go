@@ -1,6 +1,7 @@
 package db
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -90,8 +91,9 @@ func values(seen map[oci.Digest]revoke.Touched) []revoke.Touched {
 // what the provenance is about.
 func (tx *Tx) signedBy(ctx context.Context, r *evidence.Revocation) ([]revoke.Touched, error) {
 	seen := map[oci.Digest]revoke.Touched{}
+	var last signedRow
 	take := func(rows *sql.Rows) error {
-		t, err := scanSigned(rows, r)
+		t, err := last.scan(rows, r)
 		if err != nil || t == nil {
 			return err
 		}
@@ -125,18 +127,28 @@ func (tx *Tx) signedBy(ctx context.Context, r *evidence.Revocation) ([]revoke.To
 	return values(seen), err
 }
 
-// scanSigned reads a row of signedBy; nil for a signature that is not covered.
-func scanSigned(rows *sql.Rows, r *evidence.Revocation) (*revoke.Touched, error) {
+// signedRow is what came of verifying one referrer, while its signatures follow
+// one another: to read it again for each of them would take the square of the time.
+type signedRow struct {
+	result  []byte
+	checked assess.Checked
+}
+
+// scan reads a row of signedBy; nil for a signature that is not covered.
+func (s *signedRow) scan(rows *sql.Rows, r *evidence.Revocation) (*revoke.Touched, error) {
 	var subject, referrer string
 	var result []byte
 	var n int
-	var checked assess.Checked
 	if err := rows.Scan(&subject, &referrer, &result, &n); err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(result, &checked); err != nil {
-		return nil, fmt.Errorf("reading evidence about %s: %w", subject, err)
+	if s.result == nil || !bytes.Equal(s.result, result) {
+		s.result, s.checked = result, assess.Checked{}
+		if err := json.Unmarshal(result, &s.checked); err != nil {
+			return nil, fmt.Errorf("reading evidence about %s: %w", subject, err)
+		}
 	}
+	checked := &s.checked
 	if n >= len(checked.Signatures) || !r.Covers(&checked.Signatures[n]) {
 		return nil, nil
 	}

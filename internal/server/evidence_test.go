@@ -441,3 +441,31 @@ func TestEvidenceIsVerifiedOnce(t *testing.T) {
 		t.Errorf("rows before %+v, after %+v", before, after)
 	}
 }
+
+// TestEvidenceThatIsTooMuch: of a referrer that says more than is kept nobody can
+// tell what the rest says; what else was attached counts.
+func TestEvidenceThatIsTooMuch(t *testing.T) {
+	s := newSigning(t, byAlice)
+	image := s.image("1")
+	const typ = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	m := map[string]any{
+		"schemaVersion": 2, "mediaType": oci.MediaTypeManifest, "artifactType": typ, "subject": image,
+		"config": s.pushAs(s.dev, "signed/app", oci.MediaTypeEmpty, []byte("{}")),
+	}
+	var layers []oci.Descriptor
+	for i := range 8 {
+		long := strings.Repeat(`"`+strings.Repeat("x", 4000)+`",`, 200)
+		predicate := fmt.Sprintf(`{"result":"PASSED","passedTests":[%s"%d"]}`, long, i)
+		raw := s.sigstore.JSON(s.sigstore.Bundle(verifytest.Spec{Identity: "mallory@example.com", Payload: says(image, "https://in-toto.io/attestation/test-result/v0.1", predicate)}))
+		layers = append(layers, s.pushAs(s.dev, "signed/app", typ, raw))
+	}
+	m["layers"] = layers
+	s.pushManifest(s.dev, "signed/app", "", m)
+	s.idleOf(assess.JobEvidence, assess.JobJudge)
+	e := s.why("signed/app@" + image.Digest.String()).Evidence
+	if e == nil || len(e.Signatures) != 5 || len(e.Refused) != 1 || !e.Refused[0].Unsure {
+		t.Fatalf("the evidence is %+v", e)
+	}
+	s.bundle(image, verifytest.Spec{Payload: says(image, "https://sigstore.dev/cosign/sign/v1", "{}")})
+	s.settled("signed/app", image.Digest, repo.Admitted)
+}

@@ -14,6 +14,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/strictjson"
+	"github.com/bonded-dev/bonded/internal/trust"
 	"github.com/bonded-dev/bonded/internal/trust/tlog"
 	"github.com/bonded-dev/bonded/internal/verify"
 )
@@ -36,10 +37,10 @@ type proven struct {
 // identity is the name under which a server signs.
 type identity struct{ subject, issuer string }
 
-// serverOf is the identity of the server at a URL.
-func serverOf(url string) identity {
-	url = strings.TrimSuffix(url, "/")
-	return identity{subject: url + "/server", issuer: url + "/oidc"}
+// serverOf is the identity of the server that is known by a URL.
+func serverOf(url string) (who identity) {
+	who.subject, who.issuer = trust.IdentityOf(url)
+	return who
 }
 
 func (who identity) signed(sig *evidence.Signature) bool {

@@ -3,7 +3,6 @@ package custody
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +14,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/attest"
 	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/trust"
 	"github.com/bonded-dev/bonded/internal/verify"
 )
 
@@ -110,8 +110,8 @@ func Verify(ctx context.Context, raw []byte, o VerifyOptions) (*api.CustodyCheck
 func (v *verifier) prepare() error {
 	if v.Server == "" {
 		var err error
-		if v.Server, err = serverIn(v.Root); err != nil {
-			return err
+		if v.Server, err = trust.ServerIn(v.Root); err != nil {
+			return fmt.Errorf("%w: %v", ErrGiven, err)
 		}
 	}
 	v.who = serverOf(v.Server)
@@ -122,30 +122,6 @@ func (v *verifier) prepare() error {
 	}
 	v.check = verify.New(verify.Options{Anchors: set, Statements: attest.NewReader(nil, 0), Remember: -1, Clock: v.Clock, Log: v.Log})
 	return nil
-}
-
-// serverIn returns the URL of the server whose trusted root this is.
-func serverIn(root []byte) (string, error) {
-	var doc struct {
-		CertificateAuthorities []struct {
-			URI string `json:"uri"`
-		} `json:"certificateAuthorities"`
-	}
-	if err := json.Unmarshal(root, &doc); err != nil {
-		return "", fmt.Errorf("%w: reading the trusted root: %v", ErrGiven, err)
-	}
-	server := ""
-	for _, ca := range doc.CertificateAuthorities {
-		url, ok := strings.CutSuffix(ca.URI, "/fulcio")
-		if !ok || server != "" && url != server {
-			return "", fmt.Errorf("%w: the trusted root does not say whose it is: name the server", ErrGiven)
-		}
-		server = url
-	}
-	if server == "" {
-		return "", fmt.Errorf("%w: the trusted root has no certificate authority", ErrGiven)
-	}
-	return server, nil
 }
 
 // run looks at each part. What others rest on comes first; the answer is in the

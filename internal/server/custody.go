@@ -27,7 +27,7 @@ func (s *Server) newCustody(e epochs) custodian {
 			return e.Epoch(ctx, func(oci.Repository) (repo.Viewer, bool) { return repo.Viewer{}, true }, r)
 		},
 		Verifier: func() *verify.Verifier { return s.anchors.trusted().Verifier },
-		Root:     s.trust.instance.TrustedRoot, URL: s.trust.instance.URL(), Clock: s.clock, Rand: s.rand,
+		Root:     s.trust.instance.TrustedRoot, URL: s.trust.instance.Server(), Clock: s.clock, Rand: s.rand,
 	})}
 }
 

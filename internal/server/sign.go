@@ -31,9 +31,10 @@ var _ sign.Tx = (*db.Tx)(nil)
 // wireSign makes the flow that signs, over services that are wired.
 func (s *Server) wireSign() error {
 	t := s.trust
+	identity, issuer := trust.IdentityOf(t.instance.Server())
 	database := sign.DB{Update: txs[sign.Tx](s.db.Update), View: txs[sign.Tx](s.db.View)}
 	signer := seal.New(seal.Options{
-		Record: sign.Record{DB: database}, Identity: oidc.ServerOf(t.instance.URL() + trust.PathOIDC), Issuer: t.instance.URL() + trust.PathOIDC,
+		Record: sign.Record{DB: database}, Identity: identity, Issuer: issuer,
 		Token: func(ctx context.Context) (string, error) { return t.issuer.Mint(ctx, authz.Internal(oidc.Server)) },
 		CA:    t.ca, TSA: t.tsa, Log: t.rekor, Root: t.instance.TrustedRoot, Clock: s.clock, Rand: s.rand,
 	})

@@ -225,7 +225,7 @@ func (s *Server) wireTrust(ctx context.Context) error {
 	}
 	url := t.instance.URL() + trust.PathOIDC
 	t.issuer, err = oidc.New(oidc.Options{
-		URL: url, Keys: t.instance, Who: secrets{s.accounts}, Flows: s.db.SignIns(), Certificates: certificates,
+		URL: url, Server: t.instance.Server(), Keys: t.instance, Who: secrets{s.accounts}, Flows: s.db.SignIns(), Certificates: certificates,
 		Audit: s.tokenIssued, Clock: s.clock, Log: s.log, Rand: s.rand,
 	})
 	if err != nil {
@@ -242,7 +242,7 @@ func (s *Server) wireTrust(ctx context.Context) error {
 		})
 	}
 	t.ca, err = ca.New(ca.Options{
-		Keys: t.instance, Tokens: t.instance, CT: t.ct, URL: url, SPIFFE: c.Clients.SPIFFE, Issuers: issuers,
+		Keys: t.instance, Tokens: t.instance, CT: t.ct, URL: url, Server: t.instance.Server(), SPIFFE: c.Clients.SPIFFE, Issuers: issuers,
 		Audit: s.certificateIssued, Clock: s.clock, Log: s.log,
 	})
 	if err != nil {

@@ -93,15 +93,7 @@ func VerifyProof(p *api.Proof, root []byte, identity, issuer string) (*api.Decis
 	if err != nil {
 		return nil, nil, err
 	}
-	path, err := parseHashes(p.Path)
-	if err != nil {
-		return nil, nil, fmt.Errorf("verifying a proof: %w", err)
-	}
-	tree, err := parseHashes([]string{said.Decisions.Root})
-	if err != nil {
-		return nil, nil, fmt.Errorf("verifying a proof: %w", err)
-	}
-	if err := CheckPath(path, said.Decisions.Count, p.Index, PayloadHash(p.Payload), tree[0]); err != nil {
+	if err := said.Decisions.has(p.Payload, p.Index, p.Path); err != nil {
 		return nil, nil, fmt.Errorf("verifying a proof: %w", err)
 	}
 	var d api.Decision
@@ -109,6 +101,53 @@ func VerifyProof(p *api.Proof, root []byte, identity, issuer string) (*api.Decis
 		return nil, nil, fmt.Errorf("reading a decision that is proven: %w", err)
 	}
 	return &d, said, nil
+}
+
+// VerifyEpoch verifies the proof of the state of a repository offline, and
+// returns the document that it proves, made from its payload: nothing else of e is
+// believed, and its lines are those of that document where it has any. Whether it
+// is the newest, and has not expired, is for the caller to see.
+func VerifyEpoch(e *api.RepositoryEpoch, root []byte, identity, issuer string) (*api.Epoch, *Predicate, error) {
+	if e == nil || !e.Proven {
+		return nil, nil, errors.New("verifying a state: it is not proven")
+	}
+	said, err := VerifyBatch(e.Batch, root, identity, issuer)
+	if err != nil {
+		return nil, nil, err
+	}
+	if said.Epochs == nil {
+		return nil, nil, fmt.Errorf("verifying a state: batch %d proves none", said.Number)
+	}
+	if err := said.Epochs.has(e.Payload, e.Index, e.Path); err != nil {
+		return nil, nil, fmt.Errorf("verifying a state: %w", err)
+	}
+	if _, err := strictjson.Parse(e.Payload, strictjson.Limits{}); err != nil {
+		return nil, nil, fmt.Errorf("reading a state that is proven: %w", err)
+	}
+	doc := new(api.Epoch)
+	if err := json.Unmarshal(e.Payload, doc); err != nil {
+		return nil, nil, fmt.Errorf("reading a state that is proven: %w", err)
+	}
+	if _, err := oci.ParseRepository(doc.Repository); err != nil || doc.Expires.IsZero() {
+		return nil, nil, errors.New("reading a state that is proven: it is of no repository, or for ever")
+	}
+	if len(e.State) > 0 && api.StateDigest(e.State) != doc.Digest {
+		return nil, nil, fmt.Errorf("verifying a state: its lines are not those of its digest %s", doc.Digest)
+	}
+	return doc, said, nil
+}
+
+// has checks that a tree has a payload at an index.
+func (t *Tree) has(payload []byte, index int64, path []string) error {
+	hashes, err := parseHashes(path)
+	if err != nil {
+		return err
+	}
+	root, err := parseHashes([]string{t.Root})
+	if err != nil {
+		return err
+	}
+	return CheckPath(hashes, t.Count, index, PayloadHash(payload), root[0])
 }
 
 // longestPath is that in a tree of 2^63 leaves.

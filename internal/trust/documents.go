@@ -25,6 +25,8 @@ const (
 	PathCT     = "/ct"
 	PathTSA    = "/tsa"
 	PathTUF    = "/tuf"
+	// PathNotation is where certificates for Notation are given.
+	PathNotation = "/notation"
 	// PathTimestamp is where the timestamp authority takes requests.
 	PathTimestamp = PathTSA + "/api/v1/timestamp"
 )
@@ -43,7 +45,8 @@ const (
 
 // TrustedRoot returns trusted_root.json: all that signatures of this instance
 // are verified by, old keys with the time they were good for. The same state
-// gives the same bytes.
+// gives the same bytes, wherever the server is: its URLs are names, and those that
+// clients connect to are in the signing configuration.
 func (i *Instance) TrustedRoot() ([]byte, error) {
 	st := i.now.Load()
 	tr := &trustroot.TrustedRoot{MediaType: trustedRootType}
@@ -63,7 +66,7 @@ func (i *Instance) TrustedRoot() ([]byte, error) {
 			tr.Tlogs = append(tr.Tlogs, log(i.rekorBase(), l, id[:], common.PublicKeyDetails_PKIX_ED25519))
 		case LogCT:
 			id := sha256.Sum256(l.SPKI) // RFC 6962, 3.2
-			tr.Ctlogs = append(tr.Ctlogs, log(i.o.URL+PathCT, l, id[:], common.PublicKeyDetails_PKIX_ECDSA_P256_SHA_256))
+			tr.Ctlogs = append(tr.Ctlogs, log(i.Server()+PathCT, l, id[:], common.PublicKeyDetails_PKIX_ECDSA_P256_SHA_256))
 		}
 	}
 	return encode(tr)
@@ -95,8 +98,8 @@ func (i *Instance) SigningConfig() ([]byte, error) {
 // name must be the origin: sigstore-go takes it for the checkpoint's, and never
 // connects to it.
 func (i *Instance) rekorBase() string {
-	if u, err := url.Parse(i.o.URL); err == nil && u.Hostname() == i.o.Origin {
-		return i.o.URL + PathRekor
+	if u, err := url.Parse(i.Server()); err == nil && u.Hostname() == i.o.Origin {
+		return i.Server() + PathRekor
 	}
 	return "https://" + i.o.Origin + PathRekor
 }
@@ -116,7 +119,7 @@ func (i *Instance) authority(path string, c Chain) *trustroot.CertificateAuthori
 	first := c.Certs[0].Subject
 	ca := &trustroot.CertificateAuthority{
 		Subject:   &common.DistinguishedName{CommonName: first.CommonName},
-		Uri:       i.o.URL + path,
+		Uri:       i.Server() + path,
 		CertChain: &common.X509CertificateChain{},
 		ValidFor:  during(c.From, c.Until),
 		Operator:  i.o.Origin,

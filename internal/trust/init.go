@@ -105,7 +105,7 @@ func initIn(ctx context.Context, o Options, places map[Slot]Place, c InitOptions
 // newRecord makes the keys and certificates of a new instance.
 func newRecord(ctx context.Context, o Options, places map[Slot]Place, organization string, off *Offline) (*record, error) {
 	now := o.Clock().UTC().Truncate(time.Second)
-	rec := &record{Version: 1, Origin: o.Origin, Organization: organization, Made: now, Keys: map[Slot]keyRecord{}, Offline: map[Slot][]byte{}}
+	rec := &record{Version: 1, Origin: o.Origin, Server: o.server(), Organization: organization, Made: now, Keys: map[Slot]keyRecord{}, Offline: map[Slot][]byte{}}
 	for _, s := range offlineSlots() {
 		rec.Offline[s] = off.key(s).SPKI
 	}

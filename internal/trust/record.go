@@ -29,6 +29,7 @@ const maxRecord = 4 << 20
 type record struct {
 	Version      int                `json:"version"`
 	Origin       string             `json:"origin"`
+	Server       string             `json:"server,omitempty"` // see Instance.Server
 	Organization string             `json:"organization"`
 	Made         time.Time          `json:"made"`
 	Keys         map[Slot]keyRecord `json:"keys"`

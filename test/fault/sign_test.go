@@ -24,15 +24,9 @@ type proofs struct {
 
 	mu      sync.Mutex // guards the rest
 	judged  []string   // references that were decided
-	proven  map[string]proven
+	proven  map[string]*api.Proof
 	refused []error
 	acks    chan struct{}
-}
-
-// proven is a proof that left a server, with the name that the server had then.
-type proven struct {
-	*api.Proof
-	server string
 }
 
 // ask returns what the server proves about a reference.
@@ -70,7 +64,6 @@ func (p *proofs) one(ctx context.Context, worker, run, i int) error {
 	p.mu.Lock()
 	p.judged = append(p.judged, ref)
 	p.mu.Unlock()
-	server := p.ann.URL()
 	if i%3 > 0 { // somebody looks at once, or later, or never
 		w, err := p.ask(ctx, ref)
 		if err != nil {
@@ -78,7 +71,7 @@ func (p *proofs) one(ctx context.Context, worker, run, i int) error {
 		}
 		if w.Proof != nil && w.Proof.Proven {
 			p.mu.Lock()
-			p.proven[ref] = proven{w.Proof, server}
+			p.proven[ref] = w.Proof
 			p.mu.Unlock()
 		}
 	}
@@ -96,6 +89,11 @@ func (p *proofs) one(ctx context.Context, worker, run, i int) error {
 // the same.
 func (p *proofs) check(ctx context.Context, t *testing.T, root []byte) {
 	t.Helper()
+	name, err := trust.ServerIn(root) // the one of the first start, wherever it is by now
+	if err != nil {
+		t.Fatal(err)
+	}
+	identity, issuer := trust.IdentityOf(name)
 	batches := map[int64]string{}
 	for _, ref := range p.judged {
 		w, err := p.ask(ctx, ref)
@@ -110,7 +108,7 @@ func (p *proofs) check(ctx context.Context, t *testing.T, root []byte) {
 		if !ok {
 			continue
 		}
-		d, _, err := sign.VerifyProof(before.Proof, root, before.server+"/server", before.server+trust.PathOIDC)
+		d, _, err := sign.VerifyProof(before, root, identity, issuer)
 		if err != nil || d.Digest != w.Digest {
 			t.Errorf("what left the server about %s: %v", ref, err)
 		}
@@ -146,7 +144,7 @@ func TestKillSign(t *testing.T) {
 	ctx := context.Background()
 	server := drive.Start(t, drive.Options{Config: drive.Advisories(t, "../..")})
 	server.UpdateFeeds()
-	p := &proofs{ann: server.Enrol("ann", "developer"), proven: map[string]proven{}, acks: make(chan struct{}, 10_000)}
+	p := &proofs{ann: server.Enrol("ann", "developer"), proven: map[string]*api.Proof{}, acks: make(chan struct{}, 10_000)}
 	r := rand.New(rand.NewPCG(seed, 3))
 	for run := range runs(t) {
 		alive, gone := context.WithCancel(ctx)

@@ -75,6 +75,10 @@ type Options struct {
 	CT     CTLog
 	// URL is that of the built-in issuer. Tokens by it are for "sigstore".
 	URL string
+	// Server is the URL that the server is known by. Tokens by the issuer there
+	// are of the server itself and of nobody else. Optional. Default: URL without
+	// its path.
+	Server string
 	// SPIFFE are trust domains whose IDs the built-in issuer may vouch for.
 	SPIFFE []string
 	// Issuers are further ones.
@@ -104,6 +108,11 @@ func New(o Options) (*Authority, error) {
 	}
 	a := &Authority{o: o, issuers: map[string]*source{}}
 	a.issuers[o.URL] = builtin(o)
+	if subject, issuer := trust.IdentityOf(o.Server); o.Server != "" && issuer != o.URL {
+		self := builtin(o)
+		self.url, self.alone = issuer, subject
+		a.issuers[issuer] = self
+	}
 	for _, i := range o.Issuers {
 		s, err := newSource(i, o)
 		if err != nil {

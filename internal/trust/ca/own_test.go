@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,5 +45,49 @@ func TestBuiltInIssuer(t *testing.T) {
 	}
 	if len(w.issued) != 1 || w.issued[0].Name != own+"/server/decisions" {
 		t.Errorf("issued %+v", w.issued)
+	}
+}
+
+// TestMovedServer: a server that moved keeps its name, by an issuer that vouches
+// for nobody else, and that nobody else can be.
+func TestMovedServer(t *testing.T) {
+	w := newWorld(t)
+	const moved = "https://new.example/oidc"
+	clock := func() time.Time { return w.now }
+	o := Options{
+		Keys: w.i, Tokens: w.i, CT: w.log, URL: moved, Server: "https://bonded.example", Clock: clock, Log: slog.New(slog.DiscardHandler),
+		Audit: func(context.Context, Issued) error { return nil },
+	}
+	var err error
+	if w.a, err = New(o); err != nil {
+		t.Fatal(err)
+	}
+	issuer, err := oidc.New(oidc.Options{
+		URL: moved, Server: o.Server, Keys: w.i, Who: anyone{}, Flows: oidc.NewMemory(clock), Clock: clock,
+		Audit: func(context.Context, oidc.Issued) error { return nil }, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for part, want := range map[string][2]string{
+		oidc.Server: {"https://bonded.example/server", own}, "decisions": {moved + "/server/decisions", moved},
+	} {
+		token, err := issuer.Mint(t.Context(), authz.Internal(part))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := w.issue(token, want[0])
+		if err != nil || s.SubjectAlternativeName != want[0] || s.Issuer != want[1] {
+			t.Errorf("%s is %s by %s, want %s: %v", part, s.SubjectAlternativeName, s.Issuer, want, err)
+		}
+	}
+	for _, sub := range []string{"https://bonded.example/server/x", "https://bonded.example/oidc/people/ann", "spiffe://prod.example/a"} {
+		if _, err := w.issue(w.token(claims{"sub": sub}), sub); err == nil || !strings.Contains(err.Error(), "of the server itself") {
+			t.Errorf("%s by the name of the server: %v", sub, err)
+		}
+	}
+	o.Issuers = []Issuer{{URL: own, Kind: URI}}
+	if _, err := New(o); err == nil || !strings.Contains(err.Error(), "already") {
+		t.Errorf("another server, where this one was, as an issuer: %v", err)
 	}
 }

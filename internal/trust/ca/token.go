@@ -52,6 +52,7 @@ type source struct {
 	site   string               // of builds
 	fulcio *config.FulcioConfig // of all others but the built-in one
 	spiffe []string             // of the built-in one
+	alone  string               // the one subject that it vouches for; "" for any
 }
 
 // keys are where an issuer's public keys come from.
@@ -199,6 +200,8 @@ func (s *source) fits(t *oidc.IDToken) (id string, err error) {
 	switch {
 	case t.Subject == "" || len(t.Subject) > maxSubject || len(claims.Email) > maxSubject:
 		return "", refuse(http.StatusForbidden, "the token's subject is empty, or it has more than %d bytes", maxSubject)
+	case s.alone != "" && t.Subject != s.alone:
+		return "", refuse(http.StatusForbidden, "tokens by %s are of the server itself: it was there once, and is known by that; ask the issuer where it is now", s.url)
 	case strings.ContainsFunc(t.Subject+claims.Email, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return "", refuse(http.StatusForbidden, "the token's subject has control characters")
 	case s.kind == Kubernetes && (claims.Kubernetes.Namespace == "" || claims.Kubernetes.ServiceAccount.Name == ""):

@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/rand"
@@ -15,7 +16,6 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
-	"strings"
 	"sync"
 	"time"
 
@@ -58,9 +58,6 @@ type confirmation struct {
 // identity is the server's own.
 const Server = "sign"
 
-// ServerOf is the identity of the server with an issuer: the URL /server beside it.
-func ServerOf(issuer string) string { return strings.TrimSuffix(issuer, trust.PathOIDC) + "/server" }
-
 // address is a name that is an e-mail address. Names of accounts have a
 // narrow alphabet already; those of other issuers have not.
 var address = sync.OnceValue(func() *regexp.Regexp {
@@ -92,7 +89,7 @@ func (s *Issuer) SubjectOf(p authz.Principal) (Subject, error) {
 	sub := Subject{Principal: p.Name(), Sub: s.o.URL + "/" + kind + "/" + url.PathEscape(p.Name())}
 	switch {
 	case p.Method == "internal" && p.Subject == Server:
-		sub.Sub = ServerOf(s.o.URL)
+		sub.Sub, _ = trust.IdentityOf(s.o.Server)
 	case foreign && p.Claims["email_verified"] == "true" && address().MatchString(p.Claims["email"]):
 		sub.Email = p.Claims["email"]
 	case !foreign && human && address().MatchString(p.Subject):
@@ -104,6 +101,7 @@ func (s *Issuer) SubjectOf(p authz.Principal) (Subject, error) {
 // request is a token to be made.
 type request struct {
 	of       Subject
+	issuer   string // "" for the URL of this one
 	audience string
 	nonce    string
 	how      How
@@ -120,7 +118,11 @@ func (s *Issuer) Mint(ctx context.Context, p authz.Principal) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return s.mint(ctx, request{of: of, audience: Audience, how: ByServer})
+	r := request{of: of, audience: Audience, how: ByServer}
+	if p.Subject == Server {
+		_, r.issuer = trust.IdentityOf(s.o.Server)
+	}
+	return s.mint(ctx, r)
 }
 
 // mint makes a token, once audit has it.
@@ -132,7 +134,7 @@ func (s *Issuer) mint(ctx context.Context, r request) (string, error) {
 	now := s.o.Clock()
 	end := now.Add(s.o.Life)
 	c := claims{
-		Issuer: s.o.URL, Subject: r.of.Sub, Audience: r.audience, Expires: end.Unix(), Issued: now.Unix(), NotBefore: now.Unix(),
+		Issuer: cmp.Or(r.issuer, s.o.URL), Subject: r.of.Sub, Audience: r.audience, Expires: end.Unix(), Issued: now.Unix(), NotBefore: now.Unix(),
 		ID: id, Nonce: r.nonce, Email: r.of.Email, Verified: r.of.Email != "",
 	}
 	if r.of.Certificate != "" {

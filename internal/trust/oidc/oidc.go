@@ -110,10 +110,14 @@ type Issued struct {
 type Options struct {
 	// URL is the issuer's, as clients and tokens have it, without a slash at
 	// the end.
-	URL   string
-	Keys  Keys
-	Who   Authenticator
-	Flows Flows
+	URL string
+	// Server is the URL that the server is known by; its own tokens, which it
+	// asks nobody for, are by the issuer there. Optional. Default: URL without
+	// its path.
+	Server string
+	Keys   Keys
+	Who    Authenticator
+	Flows  Flows
 	// Certificates says which client certificates are taken. Optional. Default:
 	// none.
 	Certificates *Certificates
@@ -146,6 +150,9 @@ func New(o Options) (*Issuer, error) {
 	}
 	if o.Life <= 0 {
 		o.Life = DefaultLife
+	}
+	if o.Server == "" {
+		o.Server = strings.TrimSuffix(o.URL, trust.PathOIDC)
 	}
 	if o.Rand == nil {
 		o.Rand = rand.Reader

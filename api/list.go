@@ -97,13 +97,3 @@ type AuditRow struct {
 	Seq  int64  `json:"seq"`
 	Text string `json:"text"` // what became of it
 }
-
-// AuditLog answers GET /audit/log/about: by what the audit log is verified. Who
-// has seen it once keeps it, and trusts nothing else later.
-type AuditLog struct {
-	Origin string `json:"origin"`
-	Key    string `json:"key"` // NAME+ID+KEY
-	// Witnesses are the keys of those who cosign its heads, of whom Quorum must.
-	Witnesses []string `json:"witnesses,omitempty"`
-	Quorum    int      `json:"quorum,omitempty"`
-}

@@ -3,6 +3,7 @@ package audit
 import (
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -20,6 +21,11 @@ import (
 type Seen struct {
 	Origin string `json:"origin"`
 	Key    string `json:"key"` // NAME+ID+KEY
+	// Root is the SHA-256, in hex, of the TUF root that the keys follow from; ""
+	// where somebody gave the key.
+	Root string `json:"root,omitempty"`
+	// Former are keys of the log that were replaced, by which heads were signed.
+	Former []string `json:"former,omitempty"`
 	// Witnesses are keys of those whose cosignatures count, Quorum how many must sign.
 	Witnesses []string   `json:"witnesses,omitempty"`
 	Quorum    int        `json:"quorum,omitempty"`
@@ -84,19 +90,29 @@ func (s *Seen) Keys() (log note.Verifier, witnesses []note.Verifier, err error) 
 // Known returns the heads, verified again. Errors match tlog.ErrSignature and
 // tlog.ErrMalformed.
 func (s *Seen) Known() ([]tlog.Known, error) {
-	v, _, err := s.Keys()
-	if err != nil {
-		return nil, err
-	}
 	var all []tlog.Known
 	for _, h := range s.Heads {
-		c, err := tlog.OpenCheckpoint([]byte(h.Signed), s.Origin, v)
+		c, err := s.open([]byte(h.Signed))
 		if err != nil {
 			return nil, fmt.Errorf("reading the head that was seen on %s: %w", h.At.Format(time.RFC3339), err)
 		}
 		all = append(all, tlog.Known{From: "this user, on " + h.At.Format(time.RFC3339) + ",", Checkpoint: c})
 	}
 	return all, nil
+}
+
+// open opens a head that the key of the log, or one before it, has signed.
+func (s *Seen) open(signed []byte) (c tlog.Checkpoint, err error) {
+	for _, key := range append([]string{s.Key}, s.Former...) {
+		v, err := tlog.ParseVerifier(key)
+		if err != nil {
+			return c, err
+		}
+		if c, err = tlog.OpenCheckpoint(signed, s.Origin, v); !errors.Is(err, tlog.ErrSignature) {
+			return c, err
+		}
+	}
+	return c, fmt.Errorf("%w: no key of the log %s that is known here", tlog.ErrSignature, s.Origin)
 }
 
 // Last returns the largest head; false when none was seen.

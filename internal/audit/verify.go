@@ -178,7 +178,7 @@ func (u unread) Tile(context.Context, tlog.Tile) ([]byte, error) { return nil, t
 
 // What to do next.
 const (
-	nextKey   = "if the key was rotated, ask the operator for the new one on another way, and give it by --key; if not, somebody else answers for this server"
+	nextKey   = "the key of the log follows from the TUF root of the server, also after it was rotated: if none was published there, somebody else answers for this server; where --key was given, ask the operator for the new one on another way"
 	nextKeep  = "keep the server's data as it is and the heads that were seen; look at who had root since the last good verification, and compare with a backup: bonded audit verify --data COPY"
 	nextAhead = "find the newest copy of the database (a replica, a newer backup, the disk before it was replaced) and go on with that; see docs/operate/audit.md"
 	nextAgain = "verify again; if it stays, ask the operator whether the witnesses run, and compare heads with somebody else: bonded audit verify --compare HEAD"

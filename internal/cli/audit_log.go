@@ -2,21 +2,20 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
-	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/client"
 	"github.com/bonded-dev/bonded/internal/audit"
+	"github.com/bonded-dev/bonded/internal/trust"
 	"github.com/bonded-dev/bonded/internal/trust/tlog"
 )
 
@@ -34,21 +33,23 @@ type auditSource struct {
 	src       *tlog.HTTPSource
 	file      string // where seen is kept
 	seen      *audit.Seen
-	first     bool // nothing was remembered
+	first     bool // nothing was remembered of the log
+	firstRoot bool // nor of the server: its root is trusted from now on
 	verifier  note.Verifier
 	witnesses []note.Verifier
 }
 
 // auditFlags say by what the audit log of a server is known.
 type auditFlags struct {
+	checksum  string
 	key       string
 	witnesses []string
 	quorum    int
 	forget    bool
 }
 
-// openAudit finds the audit log of the server that is meant. What it is verified
-// by is remembered; the first time it is taken from the server, or from the flags.
+// openAudit finds the audit log of the server that is meant, and by what it is
+// verified: by flags, or else by the keys that follow from the server's TUF root.
 func (p *program) openAudit(ctx context.Context, f auditFlags) (*auditSource, error) {
 	c, l, err := p.connect(ctx)
 	if err != nil {
@@ -63,11 +64,78 @@ func (p *program) openAudit(ctx context.Context, f auditFlags) (*auditSource, er
 	if err := a.recall(f.forget); err != nil {
 		return nil, err
 	}
-	if err := a.know(ctx, f); err != nil {
+	if f.key == "" && (a.first || a.seen.Root != "") {
+		if err := p.followLog(ctx, a, f.checksum); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.know(f); err != nil {
 		return nil, err
 	}
 	a.verifier, a.witnesses, err = a.seen.Keys()
 	return a, err
+}
+
+// followLog takes from the server's TUF repository by what its audit log is
+// verified. The first time it is the root that is trusted, or not; the key of the
+// log follows from it, also after it was replaced.
+func (p *program) followLog(ctx context.Context, a *auditSource, checksum string) error {
+	t, err := p.trustServer(ctx, checksum)
+	if err != nil {
+		return err
+	}
+	b, err := t.document(trust.LogsName)
+	if err != nil {
+		return err
+	}
+	all, err := trust.ParseLogKeys(b)
+	var keys []trust.LogKey
+	if err == nil {
+		keys = all.Audit()
+	}
+	if len(keys) == 0 {
+		return &failure{code: exitUnavailable, what: fmt.Sprintf("the keys of %s name no audit log (%v)", a.login.Host, err), next: "--key KEY, got on another way", cause: err}
+	}
+	switch {
+	case a.first:
+		a.firstRoot = t.first
+		a.seen = &audit.Seen{Origin: keys[0].Origin, Key: keys[0].Key, Root: t.checksum}
+	case a.seen.Root != t.checksum || a.seen.Origin != keys[0].Origin:
+		return &failure{
+			code: exitNotPermitted, what: fmt.Sprintf("what was seen of the audit log of %s goes by the root %s, and the server is trusted by %s now: it is another one", a.login.Host, a.seen.Root, t.checksum),
+			next: "where the server was made anew, begin anew with --forget",
+		}
+	}
+	a.seen.Witnesses, a.seen.Quorum = all.Witnesses, all.Quorum
+	return a.choose(ctx, keys, p.env.Clock())
+}
+
+// choose takes the newest key that has signed the log's head: clients learn of a
+// key before it signs.
+func (a *auditSource) choose(ctx context.Context, keys []trust.LogKey, now time.Time) error {
+	signed, err := a.src.Checkpoint(ctx)
+	if err != nil {
+		return a.unread(err)
+	}
+	chosen := keys[0].Key
+	for _, k := range keys {
+		v, err := tlog.ParseVerifier(k.Key)
+		if err != nil {
+			return err
+		}
+		if _, err := tlog.OpenCheckpoint(signed, k.Origin, v); err == nil && k.Good(now) {
+			chosen = k.Key
+			break
+		}
+	}
+	former := append([]string{a.seen.Key}, a.seen.Former...)
+	for _, k := range keys {
+		former = append(former, k.Key)
+	}
+	slices.Sort(former)
+	a.seen.Former = slices.DeleteFunc(slices.Compact(former), func(k string) bool { return k == chosen })
+	a.seen.Key = chosen
+	return nil
 }
 
 // basic is how the login says who it is.
@@ -95,25 +163,20 @@ func (a *auditSource) recall(forget bool) error {
 	return nil
 }
 
-// know fills in by what the log is verified: flags count before what is
-// remembered, and that before what the server says.
-func (a *auditSource) know(ctx context.Context, f auditFlags) error {
-	if a.first {
-		about, err := a.about(ctx)
-		if err != nil {
-			return err
-		}
-		a.seen = &audit.Seen{Origin: about.Origin, Key: about.Key, Witnesses: about.Witnesses, Quorum: about.Quorum}
-	}
+// know fills in what flags say, which counts before what is remembered.
+func (a *auditSource) know(f auditFlags) error {
 	if f.key != "" {
 		v, err := readVerifier(f.key)
 		if err != nil {
 			return err
 		}
-		if !a.first && v.Name() == a.seen.Origin && fmt.Sprint(v) != a.seen.Key {
+		if a.first {
+			a.seen = &audit.Seen{}
+		}
+		if v.Name() == a.seen.Origin && fmt.Sprint(v) != a.seen.Key {
 			a.seen.Heads = nil // they were signed by the key before
 		}
-		a.seen.Origin, a.seen.Key = v.Name(), fmt.Sprint(v)
+		a.seen.Origin, a.seen.Key, a.seen.Root, a.seen.Former = v.Name(), fmt.Sprint(v), "", nil
 	}
 	if len(f.witnesses) > 0 {
 		a.seen.Witnesses, a.seen.Quorum = nil, len(f.witnesses)/2+1
@@ -134,44 +197,14 @@ func (a *auditSource) know(ctx context.Context, f auditFlags) error {
 	return nil
 }
 
-// maxAbout bounds what a server says about its log, in bytes.
-const maxAbout = 64 << 10
-
-// about asks the server what its log is verified by.
-func (a *auditSource) about(ctx context.Context) (*api.AuditLog, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.src.URL+"/about", nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header = a.src.Header.Clone()
-	res, err := a.src.Client.Do(req)
-	if err != nil {
-		return nil, a.unread(err)
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, maxAbout))
-	if err != nil {
-		return nil, a.unread(err)
-	}
-	switch res.StatusCode {
-	case http.StatusOK:
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return nil, &failure{
-			code: exitNotPermitted, what: fmt.Sprintf("reading the audit log of %s: %s", a.login.Host, strings.TrimSpace(string(b))),
-			next: "it takes a role with the verb read-audit: bonded principal grant " + a.login.Name + " auditor",
-		}
-	default:
-		return nil, &failure{code: exitUnavailable, what: fmt.Sprintf("reading the audit log of %s: it answers %s", a.login.Host, res.Status), next: "is it a server of this version? bonded health"}
-	}
-	var about api.AuditLog
-	if err := json.Unmarshal(b, &about); err != nil {
-		return nil, a.unread(err)
-	}
-	return &about, nil
-}
-
 // unread explains an audit log that cannot be read.
 func (a *auditSource) unread(err error) error {
+	if errors.Is(err, tlog.ErrRefused) {
+		return &failure{
+			code: exitNotPermitted, what: fmt.Sprintf("reading the audit log of %s: %v", a.login.Host, err), cause: err,
+			next: "it takes a role with the verb read-audit: bonded principal grant " + a.login.Name + " auditor",
+		}
+	}
 	return &failure{code: exitUnavailable, what: fmt.Sprintf("reading the audit log of %s: %v", a.login.Host, err), next: "is the server running, and may " + a.login.Name + " read audit events? bonded whoami", cause: err}
 }
 

@@ -91,7 +91,9 @@ func (p *program) runMonitor(ctx context.Context, f monitorFlags) error {
 		m.at = at
 	} else {
 		m.at = tlog.Checkpoint{Origin: a.seen.Origin, Root: tlog.EmptyRoot()}
-		p.note("nothing was seen of %s before: its key is trusted from now on: %s", a.login.Host, a.seen.Key)
+	}
+	if a.firstRoot {
+		p.note("nothing was seen of %s before: its root is trusted from now on: %s", a.login.Host, a.seen.Root)
 	}
 	for {
 		err := m.look(ctx)
@@ -141,6 +143,9 @@ func (m *monitor) look(ctx context.Context) error {
 	if err != nil {
 		return m.a.unread(err)
 	}
+	if err := m.rekeyed(ctx, signed); err != nil {
+		return err
+	}
 	check, err := audit.Verify(ctx, audit.VerifyOptions{
 		Source: audit.Fixed(m.a.src, signed), Origin: m.a.seen.Origin, Verifier: m.a.verifier, Known: known, Since: &m.at,
 		Witnesses: m.a.witnesses, Quorum: m.a.seen.Quorum, Fresh: m.flags.fresh, Clock: m.env.Clock,
@@ -160,6 +165,21 @@ func (m *monitor) look(ctx context.Context) error {
 	}
 	m.at = head
 	return m.a.remember(m.program, signed)
+}
+
+// rekeyed looks whether the log goes on with another key, where the one that is
+// known has not signed.
+func (m *monitor) rekeyed(ctx context.Context, signed []byte) error {
+	if _, err := tlog.OpenCheckpoint(signed, m.a.seen.Origin, m.a.verifier); !errors.Is(err, tlog.ErrSignature) || m.a.seen.Root == "" {
+		return nil // what else is wrong is for the verification to say
+	}
+	was := m.a.seen.Key
+	err := m.followLog(ctx, m.a, "")
+	if err == nil && m.a.seen.Key != was {
+		m.note("the audit log goes on with another key, which follows from the root: %s", m.a.seen.Key)
+		m.a.verifier, m.a.witnesses, err = m.a.seen.Keys()
+	}
+	return err
 }
 
 // troubled turns what is not good about a log into an error.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/trust/tlog"
@@ -61,7 +62,8 @@ The file is of the form c2sp.org/tlog-proof@v1, with the event as extra data.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.key, "key", "", "`KEY` of the log, NAME+ID+KEY, or a file with it (default: what was seen first)")
+	flags.StringVar(&f.key, "key", "", "`KEY` of the log, NAME+ID+KEY, or a file with it (default: what follows from the server's TUF root)")
+	flags.StringVar(&f.checksum, "root-checksum", "", checksumHelp)
 	flags.StringVar(&check, "check", "", "check the proof in this `FILE`")
 	flags.StringVarP(&file, "file", "f", "", "`FILE` to write (default: event-SEQ.tlog-proof)")
 	p.must(cmd.MarkFlagFilename("check", "tlog-proof"))
@@ -151,16 +153,16 @@ func (p *program) checkProof(file, key string) error {
 	if err != nil {
 		return &failure{code: exitUsage, what: fmt.Sprintf("reading %s: %v", file, err), next: "bonded audit prove writes such files", cause: err}
 	}
+	keys := []string{key}
 	if key == "" {
-		if key, err = p.rememberedKey(); err != nil {
+		if keys, err = p.rememberedKeys(); err != nil {
 			return err
 		}
 	}
-	v, err := readVerifier(key)
-	if err != nil {
+	v, c, err := provedBy(proof, keys)
+	if v == nil {
 		return err
 	}
-	c, err := proof.Verify(v.Name(), v)
 	if err != nil {
 		return &failure{code: exitDenied, what: fmt.Sprintf("%s proves nothing: %v", file, err), next: "ask for the proof again, and for the key on another way", cause: err}
 	}
@@ -175,19 +177,33 @@ func (p *program) checkProof(file, key string) error {
 	})
 }
 
-// rememberedKey is the key of the log of the server that is meant, if that was
-// seen before.
-func (p *program) rememberedKey() (string, error) {
+// provedBy checks a proof by keys of a log, of which one must have signed. There
+// is no verifier where a key cannot be read.
+func provedBy(proof *audit.Proof, keys []string) (v note.Verifier, c tlog.Checkpoint, err error) {
+	for _, key := range keys {
+		if v, err = readVerifier(key); err != nil {
+			return nil, c, err
+		}
+		if c, err = proof.Verify(v.Name(), v); !errors.Is(err, tlog.ErrSignature) {
+			break
+		}
+	}
+	return v, c, err
+}
+
+// rememberedKeys are the keys of the log of the server that is meant, if that was
+// seen before: the one in use first.
+func (p *program) rememberedKeys() ([]string, error) {
 	ls, err := p.readLogins()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if l, ok := ls.find(p.server); ok {
 		if b, err := os.ReadFile(filepath.Join(p.trustDir(l), auditFile)); err == nil {
 			if seen, err := audit.ParseSeen(b); err == nil {
-				return seen.Key, nil
+				return append([]string{seen.Key}, seen.Former...), nil
 			}
 		}
 	}
-	return "", usage("--key KEY", "no key of a log is known here")
+	return nil, usage("--key KEY", "no key of a log is known here")
 }

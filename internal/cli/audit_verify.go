@@ -23,8 +23,11 @@ type verifiedAudit struct {
 	*api.AuditCheck
 	// Compare is the head in one word, for somebody else to compare with.
 	Compare string `json:"compare"`
-	// First: nothing was known of this log before, and its key is trusted from now on.
+	// First: nothing was known of this server before, and its root is trusted from now on.
 	First bool `json:"first,omitempty"`
+	// Root is the SHA-256 of the TUF root that the log's key follows from; empty
+	// where the key was given.
+	Root string `json:"root,omitempty"`
 	// Remembered is when the newest head of before was seen, and New how many
 	// entries came since.
 	Remembered time.Time `json:"remembered,omitzero"`
@@ -46,9 +49,10 @@ const defaultFresh = time.Hour
 
 func (f *auditFlags) add(p *program, cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.key, "key", "", "`KEY` of the log, NAME+ID+KEY, or a file with it (default: what was seen first)")
-	flags.StringArrayVar(&f.witnesses, "witness", nil, "`KEY` of a witness, or a file with it; may be repeated (default: those the server had at first)")
-	flags.IntVar(&f.quorum, "quorum", 0, "how many witnesses must have signed (default: as at first, or more than half of --witness)")
+	flags.StringVar(&f.key, "key", "", "`KEY` of the log, NAME+ID+KEY, or a file with it (default: what follows from the server's TUF root)")
+	flags.StringVar(&f.checksum, "root-checksum", "", checksumHelp)
+	flags.StringArrayVar(&f.witnesses, "witness", nil, "`KEY` of a witness, or a file with it; may be repeated (default: those that the server's keys name)")
+	flags.IntVar(&f.quorum, "quorum", 0, "how many witnesses must have signed (default: as the server's keys say, or more than half of --witness)")
 	flags.BoolVar(&f.forget, "forget", false, "forget what was seen of this log, and begin anew")
 }
 
@@ -62,11 +66,13 @@ its head, every entry, all heads that this user has seen before, the
 cosignatures of witnesses, and (by the server) every row of its database and the
 head store. Run it from a machine that the server's administrators do not own.
 
-The first time, the key of the log is taken from the server, shown, and
-remembered; later another key is refused. The head is remembered too, so that a
-history that was cut or rewritten is found. Two people find out whether they are
-shown the same by --compare with the head that the other one's run prints, or
-with a checkpoint in a file.
+The key of the log and those of its witnesses come from the server's TUF
+repository, as all that the server signs by: they follow from its first root,
+also when they were replaced. What is trusted on first use is that root alone;
+--root-checksum trusts the one that bonded trust env or the operator names. The
+head is remembered, so that a history that was cut or rewritten is found. Two
+people find out whether they are shown the same by --compare with the head that
+the other one's run prints, or with a checkpoint in a file.
 
 With --data or --config the data on this machine is read, where no server runs
 on it.
@@ -75,6 +81,7 @@ Exits with 1 when something was changed, with 3 when that cannot be told: too
 few witnesses, or a log that is ahead of the database (what a restored backup
 leaves, and also somebody who cuts the end off).`,
 		Example: `  bonded audit verify
+  bonded audit verify --root-checksum 5d41…
   bonded audit verify --since-remembered
   bonded audit verify --compare 18204:3f2a…
   bonded audit verify --key log.key --witness witness.key
@@ -88,7 +95,7 @@ leaves, and also somebody who cuts the end off).`,
 	flags.StringArrayVar(&f.compare, "compare", nil, "`HEAD` that somebody else has seen, or a file with a checkpoint; may be repeated")
 	flags.BoolVar(&f.since, "since-remembered", false, "read only what came since the head that was seen last")
 	flags.DurationVar(&f.fresh, "fresh", defaultFresh, "how old signatures of witnesses may be; 0 for any age")
-	for _, other := range []string{"key", "witness", "quorum", "forget", "since-remembered", "fresh"} {
+	for _, other := range []string{"key", "root-checksum", "witness", "quorum", "forget", "since-remembered", "fresh"} {
 		cmd.MarkFlagsMutuallyExclusive("data", other)
 		cmd.MarkFlagsMutuallyExclusive("config", other)
 	}
@@ -168,7 +175,7 @@ func (p *program) verifyData(ctx context.Context, f dataFlags, heads []string) e
 
 // verifyFrom verifies a log over the network, and remembers what it saw.
 func (p *program) verifyFrom(ctx context.Context, a *auditSource, f verifyFlags, heads []string) (*verifiedAudit, error) {
-	v := &verifiedAudit{First: a.first}
+	v := &verifiedAudit{First: a.firstRoot, Root: a.seen.Root}
 	known, err := a.seen.Known()
 	if err != nil {
 		return nil, &failure{code: exitUsage, what: err.Error(), next: "restore " + a.file + ", or begin anew with --forget", cause: err}
@@ -295,9 +302,9 @@ func (pg *page) verified(v *verifiedAudit) {
 	if v.Next != "" {
 		pg.wrap("next: ", "      ", v.Next)
 	}
-	if v.First && v.Key != "" {
-		pg.line("key, trusted from now on; compare it with the operator:")
-		pg.line("  ", v.Key)
+	if v.First {
+		pg.line("root, trusted from now on; compare it with the operator's bonded trust status:")
+		pg.line("  ", v.Root)
 	}
 	if v.Compare != "" {
 		pg.line("head, for somebody else to compare with: bonded audit verify --compare")

@@ -184,6 +184,14 @@ func auditlog(ts *testscript.TestScript, _ bool, args []string) {
 		f.audit.fill(events[:1])
 	case "restore":
 		f.audit.fill(events)
+		f.audit.rows = nil
+	case "rekey": // which clients are not told of before publish
+		f.audit.name = "audit-2"
+		f.audit.fill(events)
+	case "publish":
+		r, err := f.repository()
+		ts.Check(err)
+		ts.Check(r.publish(f.audit))
 	case "unwitnessed":
 		f.audit.unsign()
 	case "editrow":

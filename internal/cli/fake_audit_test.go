@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,15 +24,16 @@ const fakeOrigin = "bonded.example/audit"
 type fakeAudit struct {
 	mu      sync.Mutex // guards what follows
 	log     *tlog.Log
-	signed  []byte // shown instead of what the log has; nil for that
-	key     string
+	signed  []byte   // shown instead of what the log has; nil for that
+	name    string   // of the key that signs
+	keys    []string // all that ever signed, the one in use last
 	witness string
 	rows    []api.AuditRow
 }
 
 // newFakeAudit is the log of some events.
 func newFakeAudit(events []api.Event) *fakeAudit {
-	f := &fakeAudit{}
+	f := &fakeAudit{name: "audit"}
 	f.fill(events)
 	return f
 }
@@ -46,7 +48,7 @@ func must[T any](v T, err error) T {
 // fill begins the log anew, with these events.
 func (f *fakeAudit) fill(events []api.Event) {
 	ctx := context.Background()
-	signer := must(tlog.NewEd25519Signer(fakeOrigin, tlogtest.Key("audit")))
+	signer := must(tlog.NewEd25519Signer(fakeOrigin, tlogtest.Key(f.name)))
 	store := &tlogtest.Memory{}
 	o := tlog.Options{
 		Origin: fakeOrigin, Store: store, Blobs: mem.New(mem.Options{}), Signer: signer, Verifier: must(tlog.ParseVerifier(fmt.Sprint(signer))),
@@ -55,7 +57,10 @@ func (f *fakeAudit) fill(events []api.Event) {
 	if err := tlog.Create(ctx, o); err != nil {
 		panic(err)
 	}
-	f.log, f.key = must(tlog.Open(ctx, o)), fmt.Sprint(signer)
+	f.log = must(tlog.Open(ctx, o))
+	if key := fmt.Sprint(signer); !slices.Contains(f.keys, key) {
+		f.keys = append(f.keys, key)
+	}
 	var entries []tlog.Entry
 	for i, e := range events {
 		in := audit.Event{ID: e.ID, At: e.At, Kind: e.Kind, Principal: e.Principal, Method: e.Method, Repository: e.Repository, Digest: e.Digest, Details: e.Details}
@@ -88,9 +93,6 @@ func (f *fakeAudit) Tile(ctx context.Context, t tlog.Tile) ([]byte, error) {
 
 // audits answers about the audit log.
 func (f *fakeServer) audits(mux *http.ServeMux, handle handler) {
-	handle("GET /audit/log/about", func(*http.Request) (any, *api.Error) {
-		return api.AuditLog{Origin: fakeOrigin, Key: f.audit.key, Witnesses: []string{f.audit.witness}, Quorum: 1}, nil
-	})
 	tiles := http.StripPrefix("/audit/log", tlog.NewHandler(tlog.HandlerOptions{Source: f.audit}))
 	mux.HandleFunc("/audit/log/", func(w http.ResponseWriter, r *http.Request) {
 		if name, secret, _ := r.BasicAuth(); f.secrets[name] != secret {

@@ -41,6 +41,8 @@ type fakeServer struct {
 	codes    map[string]string // name by code
 	events   []api.Event
 	audit    *fakeAudit
+	// repository is its TUF repository, made when it is first asked for.
+	repository func() (*fakeRepository, error)
 }
 
 func newFakeServer() *fakeServer {

@@ -23,7 +23,8 @@ import (
 // signs answers what a server that signs does. Its TUF repository is a real
 // one, of an instance that is made when it is first asked for.
 func (f *fakeServer) signs(mux *http.ServeMux, handle handler) {
-	repository := sync.OnceValues(func() (http.Handler, error) { return newRepository(f.URL) })
+	repository := sync.OnceValues(func() (*fakeRepository, error) { return newRepository(f.URL, f.audit) })
+	f.repository = repository
 	mux.HandleFunc("/tuf/", func(w http.ResponseWriter, r *http.Request) {
 		h, err := repository()
 		if err != nil {
@@ -56,9 +57,16 @@ func (f *fakeServer) signs(mux *http.ServeMux, handle handler) {
 	})
 }
 
+// fakeRepository is a TUF repository with the keys to publish again.
+type fakeRepository struct {
+	*tuf.Repository
+	files map[string][]byte
+	off   *trust.Offline
+}
+
 // newRepository is the TUF repository of an instance made now. Its clients
 // look at the clock of the machine.
-func newRepository(url string) (http.Handler, error) {
+func newRepository(url string, log *fakeAudit) (*fakeRepository, error) {
 	dir, err := os.MkdirTemp("", "bonded-fake-")
 	if err != nil {
 		return nil, err
@@ -66,16 +74,28 @@ func newRepository(url string) (http.Handler, error) {
 	defer os.RemoveAll(dir)
 	store := memory{}
 	o := trust.Options{Dir: filepath.Join(dir, "trust"), Origin: "bonded.example", URL: url, Clock: time.Now, Log: slog.New(slog.DiscardHandler)}
-	var r *tuf.Repository
-	_, err = trust.Init(context.Background(), o, trust.InitOptions{Prepare: func(ctx context.Context, _ string, i *trust.Instance, off *trust.Offline) error {
-		r = tuf.New(tuf.Options{Store: store, Keys: i, Clock: time.Now, Log: o.Log})
-		files, err := tuf.Documents(i)
-		if err != nil {
+	r := &fakeRepository{}
+	_, err = trust.Init(context.Background(), o, trust.InitOptions{Prepare: func(_ context.Context, _ string, i *trust.Instance, off *trust.Offline) (err error) {
+		r.Repository = tuf.New(tuf.Options{Store: store, Keys: i, Clock: time.Now, Log: o.Log})
+		r.off = off
+		if r.files, err = tuf.Documents(i); err != nil {
 			return err
 		}
-		return r.Publish(ctx, tuf.Update{Files: files, Offline: off})
+		return r.publish(log)
 	}})
 	return r, err
+}
+
+// publish publishes the keys that a log has.
+func (r *fakeRepository) publish(log *fakeAudit) (err error) {
+	keys := trust.LogKeys{MediaType: "application/vnd.bonded.logs.v1+json", Witnesses: []string{log.witness}, Quorum: 1}
+	for _, key := range log.keys {
+		keys.Logs = append(keys.Logs, trust.LogKey{Origin: fakeOrigin, Key: key})
+	}
+	if r.files[trust.LogsName], err = json.Marshal(keys); err != nil {
+		return err
+	}
+	return r.Publish(context.Background(), tuf.Update{Files: r.files, Offline: r.off})
 }
 
 // memory is a tuf.Store that is written before it is read.

@@ -28,7 +28,7 @@ import (
 func (p *program) trust() *cobra.Command {
 	return group("trust", "What clients trust this server by, and sign with",
 		"  bonded trust env\n  bonded trust ca > ca.crt",
-		p.trustEnv(), p.trustToken(), p.trustApprove(), p.trustRoot(), p.trustSigningConfig(), p.trustStatus(), p.trustCA(), p.trustRotate(), p.trustRecover())
+		p.trustEnv(), p.trustToken(), p.trustApprove(), p.trustRoot(), p.trustLogs(), p.trustSigningConfig(), p.trustStatus(), p.trustCA(), p.trustRotate(), p.trustRecover())
 }
 
 // firstRootName is the file with the TUF root that a server had when this user
@@ -44,6 +44,7 @@ type trusted struct {
 	login    login
 	http     *http.Client
 	checksum string // of the first root, SHA-256 in hex
+	first    bool   // it is trusted from now on, without a checksum that was given
 	tuf      *tuf.Client
 }
 
@@ -84,6 +85,7 @@ func (p *program) trustServer(ctx context.Context, checksum string) (*trusted, e
 	if err := t.begin(first); err != nil {
 		return nil, err
 	}
+	t.first = checksum == ""
 	return t, t.follow(first)
 }
 
@@ -206,6 +208,20 @@ without a network:
 
   cosign verify --trusted-root trusted_root.json --certificate-identity … IMAGE`,
 		Example: "  bonded trust root > trusted_root.json",
+	})
+}
+
+func (p *program) trustLogs() *cobra.Command {
+	return p.trustDocument(trust.LogsName, &cobra.Command{
+		Use:   "logs",
+		Short: "Print what the logs are verified by (logs.json)",
+		Long: `Print the keys that sign the transparency log and the audit log, now and before,
+and the witnesses that cosign them. It comes from the server's TUF repository,
+verified. It is for whoever has no network, or runs a witness:
+
+  bonded audit prove --check FILE --key KEY
+  bonded witness serve --log KEY`,
+		Example: "  bonded trust logs > logs.json",
 	})
 }
 

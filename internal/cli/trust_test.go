@@ -69,7 +69,7 @@ func TestTrustLasts(t *testing.T) {
 
 func tufOf(t *testing.T, url string) http.Handler {
 	t.Helper()
-	r, err := newRepository(url)
+	r, err := newRepository(url, newFakeAudit(nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -90,18 +89,6 @@ func (s *Server) auditRoutes(mux *http.ServeMux, auth authenticator) {
 	l := s.trust.log(logAudit)
 	tiles := tlog.NewHandler(tlog.HandlerOptions{Source: l, Private: true, Logger: s.log})
 	mux.Handle(pathAudit+"/", s.permitted(auth, authz.ReadAudit, http.StripPrefix(pathAudit, tiles)))
-	mux.Handle("GET "+pathAudit+"/about", s.permitted(auth, authz.ReadAudit, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(s.aboutAudit(l)) // nobody to tell
-	})))
-}
-
-func (s *Server) aboutAudit(l *openLog) api.AuditLog {
-	about := api.AuditLog{Origin: l.o.Origin, Key: fmt.Sprint(l.verifier()), Quorum: s.config.Trust.NeededWitnesses()}
-	for _, w := range s.config.Trust.Witnesses {
-		about.Witnesses = append(about.Witnesses, w.Key)
-	}
-	return about
 }
 
 // auditor answers about the audit log.

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,21 +16,24 @@ import (
 	"github.com/bonded-dev/bonded/internal/config"
 	"github.com/bonded-dev/bonded/internal/repo"
 	"github.com/bonded-dev/bonded/internal/testparts"
+	"github.com/bonded-dev/bonded/internal/trust"
 	"github.com/bonded-dev/bonded/internal/trust/tlog"
 )
 
 // auditSource reads the audit log as somebody elsewhere does.
-func (w *world) auditSource(as api.Enrolled) (*tlog.HTTPSource, *api.AuditLog) {
+func (w *world) auditSource(as api.Enrolled) (*tlog.HTTPSource, trust.LogKey) {
 	w.Helper()
-	res, body := w.request(as, http.MethodGet, "/audit/log/about", nil)
-	w.want(http.StatusOK, res, body)
-	about := new(api.AuditLog)
-	if err := json.Unmarshal(body, about); err != nil {
+	b, err := w.trust.instance.LogKeys()
+	if err != nil {
+		w.Fatal(err)
+	}
+	keys, err := trust.ParseLogKeys(b)
+	if err != nil {
 		w.Fatal(err)
 	}
 	r := http.Request{Header: http.Header{}}
 	r.SetBasicAuth(as.Name, as.Secret)
-	return &tlog.HTTPSource{URL: w.transport.url + "/audit/log", Client: http.DefaultClient, Header: r.Header}, about
+	return &tlog.HTTPSource{URL: w.transport.url + "/audit/log", Client: http.DefaultClient, Header: r.Header}, keys.Audit()[0]
 }
 
 // verified verifies the audit log from elsewhere.
@@ -58,7 +60,7 @@ func TestAuditLog(t *testing.T) {
 func (w *world) logsWithin(limit time.Duration) {
 	eve, reader := w.enrol("eve", "auditor"), w.enrol("ops", "reader")
 	w.events("principal.enrolled") // are in the log
-	for _, path := range []string{"/audit/log/about", "/audit/log/checkpoint", "/audit/log/tile/entries/000.p/1"} {
+	for _, path := range []string{"/audit/log/checkpoint", "/audit/log/tile/entries/000.p/1"} {
 		for who, want := range map[*api.Enrolled]int{&eve: http.StatusOK, &reader: http.StatusForbidden, {}: http.StatusUnauthorized} {
 			res, body := w.request(*who, http.MethodGet, path, nil)
 			w.want(want, res, body)

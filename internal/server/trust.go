@@ -62,6 +62,10 @@ func TrustOptions(c *config.Config, url string) (trust.Options, error) {
 			o.Places[s] = place
 		}
 	}
+	for _, w := range c.Trust.Witnesses {
+		o.Witnesses = append(o.Witnesses, w.Key)
+	}
+	o.Quorum = c.Trust.NeededWitnesses()
 	if o.Origin != "" {
 		return o, nil
 	}

@@ -173,7 +173,7 @@ func (s *Server) trustNotes(notes map[string]string) {
 		notes["offline keys"] = why
 	}
 	if t.stale.Load() {
-		notes["published keys"] = "clients are told of another URL, or get files that are not whole: bonded trust rotate --offline-keys FILE"
+		notes["published keys"] = "clients are told of another URL or of other witnesses, or get files that are missing or not whole: bonded trust rotate --offline-keys FILE"
 	}
 	if t.protection() == "" && !s.dev {
 		notes["fork protection"] = "none: name a folder on another disk as trust.head_store, or witnesses"

@@ -62,7 +62,7 @@ var logSpecs = []struct {
 // The audit log.
 const (
 	logAudit    = "audit"
-	auditSuffix = "/audit"
+	auditSuffix = trust.AuditSuffix
 )
 
 // begunName is a file in the trust folder that says that the logs were begun. A

@@ -42,8 +42,12 @@ type Options struct {
 	// Credentials is the folder in which systemd puts credentials
 	// ($CREDENTIALS_DIRECTORY). Optional.
 	Credentials string
-	Clock       func() time.Time
-	Log         *slog.Logger
+	// Witnesses are the keys, NAME+ID+KEY, of those who cosign the logs, and Quorum
+	// how many of them must: clients are told. Optional.
+	Witnesses []string
+	Quorum    int
+	Clock     func() time.Time
+	Log       *slog.Logger
 	// Rand is the source of randomness. Optional. Default crypto/rand.Reader.
 	Rand io.Reader
 }

@@ -52,7 +52,9 @@ func (s *HTTPSource) get(ctx context.Context, path string, limit int64) ([]byte,
 		return nil, fmt.Errorf("reading %s: %w", req.URL, ErrNotFound)
 	}
 	b, err := limited(res.Body, limit)
-	if err == nil && res.StatusCode != http.StatusOK {
+	if err == nil && (res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden) {
+		err = fmt.Errorf("%w: %s", ErrRefused, strings.TrimSpace(string(b)))
+	} else if err == nil && res.StatusCode != http.StatusOK {
 		err = fmt.Errorf("the server answers %s: %.200q", res.Status, b)
 	}
 	if err != nil {

@@ -60,6 +60,8 @@ var (
 	ErrTooLarge = errors.New("the entry is too large")
 	// ErrNotFound is returned for a tile, an entry or a leaf that the log does not have.
 	ErrNotFound = errors.New("not in the log")
+	// ErrRefused is returned by an HTTPSource whose reader may not read the log.
+	ErrRefused = errors.New("the server does not show the log")
 	// ErrProof is returned for a proof that does not prove.
 	ErrProof = errors.New("the proof is wrong")
 	// ErrMalformed matches errors about foreign bytes that are not what they should be.

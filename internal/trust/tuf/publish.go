@@ -41,7 +41,11 @@ func Documents(i *trust.Instance) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string][]byte{trust.TrustedRootName: tr, trust.SigningConfigName: sc}, nil
+	logs, err := i.LogKeys()
+	if err != nil {
+		return nil, err
+	}
+	return map[string][]byte{trust.TrustedRootName: tr, trust.SigningConfigName: sc, trust.LogsName: logs}, nil
 }
 
 // Publish replaces all targets, in a new repository where there is none. A

@@ -45,8 +45,8 @@ bench: build ## measure every bar, write docs/bench.md; BARS=REGEXP chooses, SIZ
 	eval "$$(test/parts/peers.sh start)" && $(GO) run ./test/bench -out docs/bench.md -bars '$(BARS)' -sizes '$(SIZES)'
 
 .PHONY: conformance
-conformance: build ## run the official OCI conformance programs against bin/bonded
-	eval "$$(test/parts/conformance.sh start)" && BONDED_TEST_BINARY=$(CURDIR)/bin/bonded $(GO) test -count=1 -v ./test/conformance
+conformance: ## run the official OCI conformance programs on each storage; REQUIRE_ALL=1 installs what is missing
+	$(GO) run ./test/run conformance $(if $(filter 1,$(REQUIRE_ALL)),-require-all)
 
 .PHONY: demo
 demo: build ## see it work, step by step; KEEP=1 leaves the server up

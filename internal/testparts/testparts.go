@@ -34,24 +34,11 @@ const (
 // is the part's name, a colon, and why it is absent.
 const AbsentPrefix = "part absent: "
 
-// excused are the parts that may be absent even where all are required, and
-// why. A run names them all the same.
-var excused = map[string]string{
-	"conformance-main":    "modules of the specification's repository are not served everywhere",
-	"conformance-release": "modules of the specification's repository are not served everywhere",
-}
-
-// Excused tells whether a part may be absent where all are required, and why.
-func Excused(part string) (why string, ok bool) {
-	why, ok = excused[part]
-	return why, ok
-}
-
 // Absent ends the test because of a part that is not there: a skip, or a
 // failure where all parts are required. reason says what would bring it.
 func Absent(t testing.TB, part, reason string) {
 	t.Helper()
-	if _, ok := Excused(part); !ok && os.Getenv(EnvRequireAll) == "1" {
+	if os.Getenv(EnvRequireAll) == "1" {
 		t.Fatalf("%s%s: %s", AbsentPrefix, part, reason)
 	}
 	t.Skipf("%s%s: %s", AbsentPrefix, part, reason)

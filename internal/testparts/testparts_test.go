@@ -70,14 +70,6 @@ func TestAbsentParts(t *testing.T) {
 	}
 }
 
-func TestExcusedPartMayBeAbsent(t *testing.T) {
-	t.Setenv(EnvRequireAll, "1")
-	got := ask(t, func(t testing.TB) { Absent(t, "conformance-main", "not served") })
-	if !strings.HasPrefix(got, "skip: ") {
-		t.Errorf("ended with %q, want a skip", got)
-	}
-}
-
 func TestUnknownProgram(t *testing.T) {
 	got := ask(t, func(t testing.TB) { Program(t, "no-such-program") })
 	if !strings.HasPrefix(got, "fail: testparts knows no program") {

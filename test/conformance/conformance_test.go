@@ -1,23 +1,16 @@
+//go:build conformance
+
 package conformance
 
 import (
 	"bytes"
 	"context"
-	"encoding/xml"
-	"errors"
-	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
-
-	"github.com/bonded-dev/bonded/internal/testparts"
 )
 
 // leastCases is how many cases a program runs at least. Fewer mean that it gave
@@ -38,33 +31,36 @@ type target struct {
 // program is one conformance program: how it is found, and how it is told what
 // to test.
 type program struct {
-	name    string // names its suite in the list of those that did not run
-	profile string // tells two runs of one program apart; Optional
-	env     string // variable with the path of the executable
-	ask     func(x target, results string) []string
+	name  string
+	env   string // variable with the path of the executable
+	build string // makes it, in the folder conformance of a clone of the specification's repository
+	ask   func(x target, results string) []string
 }
 
+const buildMain = "go build -o FILE ."
+
 var programs = []program{
-	{name: "conformance-main", profile: "-1.1", env: "BONDED_CONFORMANCE_MAIN", ask: func(x target, results string) []string {
+	{name: "main-1.1", env: "BONDED_CONFORMANCE_MAIN", build: buildMain, ask: func(x target, results string) []string {
 		return askMain(x, results, "1.1")
 	}},
-	{name: "conformance-main", profile: "-dev", env: "BONDED_CONFORMANCE_MAIN", ask: func(x target, results string) []string {
+	{name: "main-dev", env: "BONDED_CONFORMANCE_MAIN", build: buildMain, ask: func(x target, results string) []string {
 		return askMain(x, results, "dev")
 	}},
-	{name: "conformance-release", env: "BONDED_CONFORMANCE_RELEASE", ask: askRelease},
+	{name: "release", env: "BONDED_CONFORMANCE_RELEASE", build: "git checkout v1.1.1 && go test -c -o FILE .", ask: askRelease},
 }
 
 func TestConformance(t *testing.T) {
-	for _, x := range targets(t) {
-		for _, p := range programs {
-			t.Run(x.name+"/"+p.name+p.profile, func(t *testing.T) {
-				path := os.Getenv(p.env)
-				if path == "" {
-					testparts.Absent(t, p.name, p.env+" is not set; test/parts/conformance.sh builds it where its module is served")
-				}
-				conform(t, path, p, x.start(t))
-			})
-		}
+	for _, p := range programs {
+		t.Run(p.name, func(t *testing.T) {
+			path := os.Getenv(p.env)
+			if path == "" {
+				t.Fatalf("%s names no program; test/parts/conformance.sh builds it where its Go module is served, and anywhere else: "+
+					"git clone https://github.com/opencontainers/distribution-spec && cd distribution-spec/conformance && %s", p.env, p.build)
+			}
+			for _, x := range targets(t) {
+				t.Run(x.name, func(t *testing.T) { conform(t, path, p, x.start(t)) })
+			}
+		})
 	}
 }
 
@@ -143,68 +139,5 @@ func askRelease(x target, results string) []string {
 		// A mount that searches other repositories would tell who holds what.
 		"OCI_AUTOMATIC_CROSSMOUNT=0",
 		"OCI_REPORT_DIR=" + results,
-	}
-}
-
-// tally is what a JUnit report adds up to.
-type tally struct {
-	cases           int
-	failed, skipped []string // names
-}
-
-// readReport counts the test cases of a JUnit report, however deep its suites.
-// The programs tell the outcome by an attribute; a status that is unknown here has
-// not passed.
-func readReport(r io.Reader) (tally, error) {
-	var sum tally
-	dec := xml.NewDecoder(r)
-	for {
-		token, err := dec.Token()
-		if errors.Is(err, io.EOF) {
-			return sum, nil
-		}
-		if err != nil {
-			return tally{}, fmt.Errorf("after %d cases: %v", sum.cases, err)
-		}
-		start, ok := token.(xml.StartElement)
-		if !ok || start.Name.Local != "testcase" {
-			continue
-		}
-		sum.cases++
-		name := attribute(start, "name")
-		switch attribute(start, "status") {
-		case "passed":
-		case "skipped", "disabled":
-			sum.skipped = append(sum.skipped, name)
-		default:
-			sum.failed = append(sum.failed, name)
-		}
-	}
-}
-
-func attribute(e xml.StartElement, name string) string {
-	for _, a := range e.Attr {
-		if a.Name.Local == name {
-			return a.Value
-		}
-	}
-	return ""
-}
-
-func TestReadReport(t *testing.T) {
-	const report = `<testsuites><testsuite><properties><property name="x" value="y"/></properties>
-<testcase name="a" status="passed"><system-err>said</system-err></testcase>
-<testcase name="b" status="failure"></testcase><testcase name="c" status="skipped"><skipped/></testcase>
-<testcase name="d" status="new"/></testsuite></testsuites>`
-	got, err := readReport(strings.NewReader(report))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := tally{cases: 4, failed: []string{"b", "d"}, skipped: []string{"c"}}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(tally{})); diff != "" {
-		t.Errorf("tally differs (-want +got):\n%s", diff)
-	}
-	if _, err := readReport(strings.NewReader(`<testsuites><testcase`)); err == nil {
-		t.Error("a report cut short was read without an error")
 	}
 }

@@ -5,9 +5,10 @@
 //
 // Usage:
 //
-//	run test [-require-all]   parts, linters, all tests
-//	run lint                  linters alone
-//	run fuzz [-time 10s]      every fuzz target for a short while
+//	run test [-require-all]          parts, linters, all tests
+//	run lint                         linters alone
+//	run fuzz [-time 10s]             every fuzz target for a short while
+//	run conformance [-require-all]   the official OCI programs, which are in no other run
 //
 // With -require-all every part is installed (Debian packages as root, programs
 // from Go modules) and a test that is skipped has failed.
@@ -39,7 +40,7 @@ func main() {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
-		fmt.Fprintln(stderr, "usage: run test|lint|fuzz [flags]")
+		fmt.Fprintln(stderr, "usage: run test|lint|fuzz|conformance [flags]")
 		return exitUsage
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
@@ -57,6 +58,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = lint(ctx, stdout)
 	case "fuzz":
 		err = fuzzAll(ctx, stdout, ".", *fuzzTime)
+	case "conformance":
+		err = conformance(ctx, stdout, *requireAll)
 	default:
 		fmt.Fprintf(stderr, "run: no such verb: %s\n", args[0])
 		return exitUsage

@@ -37,11 +37,17 @@ var suiteParts = []part{
 	{name: "s3", builds: true},
 	{name: "crane", script: "clients", env: "CLIENTS=crane", builds: true},
 	{name: "clients"},
-	{name: "conformance", builds: true},
 	{name: "strace"},
 	{name: "softhsm"},
 	{name: "podman", root: true, brings: []string{"buildah", "skopeo"}},
 	{name: "docker", root: true},
+}
+
+// conformanceParts are the storage that the programs test, and the programs.
+var conformanceParts = []part{
+	{name: "postgres"},
+	{name: "s3", builds: true},
+	{name: "conformance", builds: true},
 }
 
 // parts are the parts of one run and what they export.

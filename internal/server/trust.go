@@ -247,7 +247,7 @@ func (s *Server) wireTrust(ctx context.Context) error {
 	}
 	t.ca, err = ca.New(ca.Options{
 		Keys: t.instance, Tokens: t.instance, CT: t.ct, URL: url, Server: t.instance.Server(), SPIFFE: c.Clients.SPIFFE, Issuers: issuers,
-		Audit: s.certificateIssued, Clock: s.clock, Log: s.log,
+		Audit: s.certificateIssued, Revoked: s.distrusted, Clock: s.clock, Log: s.log,
 	})
 	if err != nil {
 		return err

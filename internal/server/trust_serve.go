@@ -10,6 +10,8 @@ import (
 
 	"github.com/bonded-dev/bonded/internal/authn"
 	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/db"
+	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/trust"
 	"github.com/bonded-dev/bonded/internal/trust/ca"
 	"github.com/bonded-dev/bonded/internal/trust/oidc"
@@ -27,6 +29,8 @@ func (s *Server) trustRoutes(mux *http.ServeMux) {
 		trust.PathCT:     t.ct.Handler(s.log),
 		trust.PathTSA:    t.tsa.Handler(s.log),
 		trust.PathTUF:    t.tuf,
+
+		trust.PathNotation: t.ca.ServeNotation(),
 	} {
 		mux.Handle(prefix+"/", http.StripPrefix(prefix, h))
 	}
@@ -77,5 +81,23 @@ func (s *Server) certificateIssued(ctx context.Context, i ca.Issued) error {
 	if i.TokenID != "" {
 		e = e.With("token", i.TokenID)
 	}
+	if i.Use != ca.Sigstore {
+		e = e.With("use", string(i.Use))
+	}
 	return s.record(ctx, e)
+}
+
+// distrusted says why what somebody signs now would not count, "" where it would.
+func (s *Server) distrusted(ctx context.Context, who evidence.Identity) (why string, err error) {
+	now := evidence.Signature{Identity: who, At: s.clock()}
+	err = s.db.View(ctx, func(tx *db.Tx) error {
+		list, err := tx.Distrust(ctx)
+		for i := range list {
+			if list[i].Covers(&now) {
+				why = list[i].String()
+			}
+		}
+		return err
+	})
+	return why, err
 }

@@ -4,7 +4,8 @@
 //
 // What a token becomes in a certificate, extension by extension, is Fulcio's
 // code; who may ask, and what is answered, is ours. Every certificate is in the
-// certificate transparency log before it leaves.
+// certificate transparency log before it leaves. Those for Notation differ in
+// their subject and in how they are asked for, and in nothing else.
 package ca
 
 import (
@@ -30,6 +31,7 @@ import (
 	"github.com/sigstore/fulcio/pkg/identity"
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 
+	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/trust"
 )
 
@@ -66,6 +68,7 @@ type Issued struct {
 	Subject     string // of the token
 	Name        string // the alternative name in the certificate
 	TokenID     string // jti of the token; "" where it has none
+	Use         Use
 }
 
 // Options are what an authority works with.
@@ -86,8 +89,12 @@ type Options struct {
 	// Audit is told of every certificate before it is handed out; its error
 	// keeps it back.
 	Audit func(context.Context, Issued) error
-	Clock func() time.Time
-	Log   *slog.Logger
+	// Revoked says why signatures by somebody do not count now, "" where they do:
+	// who is revoked gets no certificate for Notation, whose verifiers know of no
+	// revocation. Optional.
+	Revoked func(context.Context, evidence.Identity) (why string, err error)
+	Clock   func() time.Time
+	Log     *slog.Logger
 	// Transport fetches the keys of issuers that have no CA of their own.
 	// Optional. Default: one that takes the authorities of the system.
 	Transport http.RoundTripper
@@ -130,6 +137,7 @@ func New(o Options) (*Authority, error) {
 // Request is who asks for a certificate over which key.
 type Request struct {
 	Token string
+	Use   Use
 	// Exactly one of CSR (PEM) and Key (PEM, or DER of SPKI) is set. Proof is the
 	// signature by Key over the token's subject, or e-mail address where it has one.
 	CSR   []byte
@@ -153,6 +161,11 @@ func (a *Authority) Issue(ctx context.Context, r Request) ([]*x509.Certificate, 
 	if err != nil {
 		return nil, err
 	}
+	if r.Use == Notation {
+		if err := a.forNotation(ctx, t, who.token.Issuer, who.name(t), pub); err != nil {
+			return nil, err
+		}
+	}
 	if t.NotAfter.After(chain[0].NotAfter) {
 		return nil, fmt.Errorf("issuing a certificate: the intermediate ends on %s; make another with bonded trust rotate ca-intermediate", chain[0].NotAfter.Format(time.RFC3339))
 	}
@@ -160,7 +173,7 @@ func (a *Authority) Issue(ctx context.Context, r Request) ([]*x509.Certificate, 
 	if err != nil {
 		return nil, fmt.Errorf("issuing a certificate: %w", err)
 	}
-	issued := Issued{Certificate: cert, Issuer: who.token.Issuer, Subject: who.token.Subject, Name: who.name(cert), TokenID: who.id}
+	issued := Issued{Certificate: cert, Issuer: who.token.Issuer, Subject: who.token.Subject, Name: who.name(cert), TokenID: who.id, Use: r.Use}
 	if err := a.o.Audit(ctx, issued); err != nil {
 		return nil, fmt.Errorf("recording a certificate: %w", err)
 	}

@@ -60,10 +60,19 @@ func readRequest(w http.ResponseWriter, r *http.Request) (Request, error) {
 	if err != nil {
 		return Request{}, err
 	}
-	if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); req.Token == "" && strings.EqualFold(scheme, "Bearer") {
-		req.Token = strings.TrimSpace(token)
+	if req.Token == "" {
+		req.Token = bearer(r)
 	}
 	return req, nil
+}
+
+// bearer is the token in the header, or "".
+func bearer(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
 }
 
 func parseRequest(b []byte) (Request, error) {

@@ -146,6 +146,9 @@ func newBuild(kind Kind, site string, t *oidc.IDToken) (build, error) {
 	if err != nil || u.Host == "" {
 		return build{}, fmt.Errorf("%.200q is no URL", name)
 	}
+	if at, err := url.Parse(site); err != nil || u.Host != at.Host || u.User != nil {
+		return build{}, fmt.Errorf("%.200q is not on %s, where the repositories of this issuer are (site)", name, site)
+	}
 	ext.Issuer, ext.Subject = t.Issuer, t.Subject
 	return build{subject: t.Subject, name: u, ext: ext}, nil
 }

@@ -354,6 +354,7 @@ type rfc struct {
 	asked atomic.Int32
 	down  atomic.Bool
 	iss   string // what discovery says; default its URL
+	at    string // where it says that its keys are; default its own
 }
 
 func newRFC(t testing.TB, tls bool) *rfc {
@@ -374,7 +375,11 @@ func newRFC(t testing.TB, tls bool) *rfc {
 		if iss == "" {
 			iss = s.URL
 		}
-		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q,"authorization_endpoint":"x","token_endpoint":"x"}`, iss, s.URL+"/keys")
+		at := s.at
+		if at == "" {
+			at = s.URL + "/keys"
+		}
+		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q,"authorization_endpoint":"x","token_endpoint":"x"}`, iss, at)
 	})
 	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) { w.Write(s.jwks()) })
 	if tls {
@@ -435,7 +440,8 @@ func TestIssuers(t *testing.T) {
 				BuildConfigDigest: "c0ffee", BuildTrigger: "push", RunInvocationURI: "https://github.com/acme/app/actions/runs/100/attempts/1", SourceRepositoryVisibilityAtSigning: "private",
 			}
 		}},
-		{GitLab, Issuer{}, func(string) claims { return gitlab }, "https://git.example/acme/app//.gitlab-ci.yml@refs/heads/main", func(url string) certificate.Extensions {
+		{GitLab, Issuer{Site: "https://git.example"}, func(string) claims { return gitlab }, "https://git.example/acme/app//.gitlab-ci.yml@refs/heads/main", func(string) certificate.Extensions {
+			const url = "https://git.example"
 			return certificate.Extensions{
 				BuildSignerURI: "https://git.example/acme/app//.gitlab-ci.yml@refs/heads/main", BuildSignerDigest: "c0ffee", RunnerEnvironment: "self-hosted",
 				SourceRepositoryURI: url + "/acme/app", SourceRepositoryDigest: "c0ffee", SourceRepositoryRef: "refs/heads/main", SourceRepositoryIdentifier: "7",
@@ -483,6 +489,7 @@ func TestClaimsThatMakeNoCertificate(t *testing.T) {
 		{Kubernetes, claims{"sub": "system:serviceaccount:ci:builder"}, "service account"},
 		{Jenkins, claims{"sub": "https://evil.example/job/x/"}, "not below"},
 		{GitHub, claims{"sub": "x"}, "it has no job_workflow_ref, repository"},
+		{GitLab, gitlab, "is not on http://127.0.0.1"}, // its pipeline is on git.example
 	}
 	for _, test := range tests {
 		s := newRFC(t, false)
@@ -530,6 +537,53 @@ func TestIssuerThatSaysItIsAnother(t *testing.T) {
 	_, err := w.issue(s.token(w, claims{"sub": s.URL + "/x"}), s.URL+"/x")
 	if no := new(Refusal); !errors.As(err, &no) || no.Status != 503 {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestIssuerThatPointsElsewhere: an issuer cannot have us read what it cannot
+// reach itself, neither by asking for it nor by repeating what was answered.
+func TestIssuerThatPointsElsewhere(t *testing.T) {
+	const secret = "the-secret-of-a-neighbour"
+	neighbour, status := httptest.NewServer(nil), atomic.Int32{}
+	t.Cleanup(neighbour.Close)
+	body := atomic.Value{}
+	var asked atomic.Int32
+	neighbour.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.WriteHeader(int(status.Load()))
+		fmt.Fprint(w, body.Load())
+	})
+	for _, answer := range []struct {
+		status int32
+		body   string
+	}{{500, secret}, {200, secret}, {200, `{"keys":"` + secret + `"}`}, {200, `{"keys":[{"kty":"` + secret + `"}]}`}, {200, strings.Repeat(secret, maxFetched/len(secret)+1)}} {
+		status.Store(answer.status)
+		body.Store(answer.body)
+		s := newRFC(t, false)
+		s.at = s.URL + "/elsewhere"
+		mux := s.Config.Handler.(*http.ServeMux)
+		mux.Handle("/elsewhere", neighbour.Config.Handler)
+		w := newWorld(t, Issuer{URL: s.URL, Kind: URI})
+		_, err := w.issue(s.token(w, claims{"sub": s.URL + "/x"}), s.URL+"/x")
+		if no := new(Refusal); !errors.As(err, &no) || no.Status != 503 || strings.Contains(no.Message, secret) || len(no.Message) > 500 {
+			t.Errorf("%d %.40q: %.600v", answer.status, answer.body, err)
+		}
+	}
+	asked.Store(0)
+	for _, at := range []string{neighbour.URL + "/keys", "https://127.0.0.1/keys", "https://localhost:8200/v1/secret", "https://10.0.0.1/keys", "https://[fe80::1]/keys", "file:///etc/passwd", "https://a:b@issuer.example/keys"} {
+		s := newRFC(t, false)
+		s.at = at
+		w := newWorld(t, Issuer{URL: s.URL, Kind: URI})
+		_, err := w.issue(s.token(w, claims{"sub": s.URL + "/x"}), s.URL+"/x")
+		if no := new(Refusal); !errors.As(err, &no) || !strings.Contains(no.Message, "has its keys at") || asked.Load() > 0 {
+			t.Errorf("keys at %s: %v", at, err)
+		}
+	}
+	if err := mayKeep("https://issuer.example", "http://localhost/keys"); err == nil {
+		t.Error("an issuer elsewhere has its keys on this machine")
+	}
+	if err := mayKeep("https://accounts.example", "https://www.example/keys"); err != nil {
+		t.Errorf("keys on another host: %v", err)
 	}
 }
 

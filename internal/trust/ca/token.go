@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/tls"
@@ -10,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -366,8 +368,8 @@ func (d *discovered) get(ctx context.Context) (oidc.KeySet, error) {
 	if err == nil {
 		err = p.Claims(&about)
 	}
-	if u, parseErr := url.Parse(about.Keys); err == nil && (parseErr != nil || u.Scheme != "https" && !(u.Scheme == "http" && local(u.Hostname()))) {
-		err = fmt.Errorf("it has its keys at %.200q: want https", about.Keys)
+	if err == nil {
+		err = mayKeep(d.url, about.Keys)
 	}
 	if err != nil {
 		if ctx.Err() == nil { // who asked may have gone away
@@ -378,6 +380,23 @@ func (d *discovered) get(ctx context.Context) (oidc.KeySet, error) {
 	// The set outlives this request; each of its fetches is bounded by the client.
 	d.keys, d.why = oidc.NewRemoteKeySet(oidc.ClientContext(context.WithoutCancel(ctx), d.client), about.Keys), nil
 	return d.keys, nil
+}
+
+// mayKeep refuses where an issuer says that its keys are: it must not have us ask
+// services of this machine or of the network around it that it cannot reach itself.
+func mayKeep(issuer, keys string) error {
+	of, err := url.Parse(issuer)
+	if err != nil {
+		return err
+	}
+	at, err := url.Parse(keys)
+	switch {
+	case err != nil || at.User != nil || at.Scheme != "https" && at.Scheme != of.Scheme:
+		return fmt.Errorf("it has its keys at %.200q: want https", keys)
+	case at.Host != of.Host && (local(at.Hostname()) || net.ParseIP(at.Hostname()) != nil):
+		return fmt.Errorf("it has its keys at %.200q: want a host by its name, or the issuer's own", keys)
+	}
+	return nil
 }
 
 // client fetches what issuers publish: small answers, in time, from the host
@@ -403,18 +422,27 @@ func transport(pool *x509.CertPool) http.RoundTripper {
 	return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, Proxy: http.ProxyFromEnvironment, IdleConnTimeout: time.Minute}
 }
 
-// short bounds answers.
+// short bounds answers. What is no document of an issuer ends here: the errors of
+// go-oidc would quote it, to whoever sent the token.
 type short struct{ to http.RoundTripper }
 
 func (s short) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := s.to.RoundTrip(r)
-	if err == nil {
-		resp.Body = limited{io.LimitReader(resp.Body, maxFetched), resp.Body}
+	if err != nil || resp.StatusCode >= 300 && resp.StatusCode < 400 {
+		return resp, err
 	}
-	return resp, err
-}
-
-type limited struct {
-	io.Reader
-	io.Closer
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxFetched+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case resp.StatusCode != http.StatusOK:
+		return nil, fmt.Errorf("it answers with status %d", resp.StatusCode)
+	case len(b) > maxFetched:
+		return nil, fmt.Errorf("its answer has more than %d bytes", maxFetched)
+	case json.Unmarshal(b, new(jose.JSONWebKeySet)) != nil:
+		return nil, errors.New("its answer is no JSON of an issuer, or has keys that cannot be read")
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(b))
+	return resp, nil
 }

@@ -55,6 +55,19 @@ type Reason struct {
 	// Waived are the permissions by which what the rule found, or could not tell,
 	// does not count.
 	Waived []Waived `json:"waived,omitempty"`
+	// Assessed lists what else it would have found, worst first.
+	Assessed []Assessed `json:"assessed,omitempty"`
+}
+
+// Assessed is what a rule did not find because somebody whom the gate believes
+// says, by VEX, that it does no harm.
+type Assessed struct {
+	Fact          Fact   `json:"fact"`
+	Status        string `json:"status"` // "not_affected" or "fixed"
+	Justification string `json:"justification,omitempty"`
+	By            string `json:"by"`             // an identity, or "feed NAME"
+	Document      string `json:"document"`       // digest of the referrer, or of the feed's document
+	More          int    `json:"more,omitempty"` // on the last one: how many more there are
 }
 
 // Waived is a waiver that took something out of what a rule says.
@@ -104,4 +117,6 @@ type Inputs struct {
 	// Waivers lists, by id, the waivers about this placement that were in force,
 	// sorted.
 	Waivers []string `json:"waivers,omitempty"`
+	// VEX lists the digests of documents from feeds, sorted.
+	VEX []string `json:"vex,omitempty"`
 }

@@ -83,6 +83,10 @@ func (f *facts) openVEX(p strictjson.Value) error {
 		s := evidence.VEXStatement{
 			Vulnerability: f.text(e.Get("vulnerability", "name")), Aliases: f.texts(e.Get("vulnerability", "aliases")),
 			Status: f.text(e.Get("status")), Justification: f.text(e.Get("justification")), Impact: f.text(e.Get("impact_statement")),
+			At: moment(e.Get("timestamp")),
+		}
+		if last := moment(e.Get("last_updated")); !last.IsZero() {
+			s.At = last
 		}
 		if old := e.Get("vulnerability"); old.IsString() { // 0.0.1
 			s.Vulnerability = f.text(old)

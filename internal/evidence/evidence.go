@@ -65,6 +65,9 @@ type Finding struct {
 	Known     time.Time  `json:"known,omitzero"` // when the record first reached us: deadlines count from here, or from Since
 	Since     time.Time  `json:"since,omitzero"`
 	Set       oci.Digest `json:"-"`
+	// VEX is what counts of what is said about it; nil when nobody whose word
+	// counts has said anything, and where nobody was asked.
+	VEX *Assessment `json:"vex,omitempty"`
 }
 
 // CVE returns the CVE id of the finding, or its ID when it has none.

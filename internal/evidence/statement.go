@@ -202,6 +202,8 @@ type VEXStatement struct {
 	Status        string `json:"status"` // "not_affected", "affected", "fixed" or "under_investigation"
 	Justification string `json:"justification,omitempty"`
 	Impact        string `json:"impact,omitempty"`
+	// At is when it was last said, zero when that is the document's time.
+	At time.Time `json:"at,omitzero"`
 }
 
 // Approval is a person's yes to something.

@@ -206,7 +206,7 @@ func (g *Gate) Demands(ctx context.Context, in *Input) ([]api.Reason, api.Outcom
 	if err := checkInput(Enter, in); err != nil {
 		return nil, "", fmt.Errorf("asking gate %s about evidence: %w", g.name, err)
 	}
-	v := newView(in.canonical())
+	v := newView(in.canonical(g))
 	e := &evaluation{gate: g, clause: Enter, view: v, vars: newActivation(v, variableTable)}
 	var reasons []api.Reason
 	for i := range g.enter {

@@ -29,6 +29,8 @@ type document struct {
 	Accepts []kindText `yaml:"accepts" jsonschema:"minItems=1,uniqueItems=true"`
 	// What becomes of an image with layers that could not be read, so that nobody can say whether they are what its configuration says: "hold" (the default) or "accept".
 	UnreadLayers scalar `yaml:"unreadLayers,omitempty" jsonschema:"enum=hold,enum=accept"`
+	// Whose word counts about findings, by VEX: what they say does no harm is no finding.
+	VEX []vexText `yaml:"vex,omitempty" jsonschema:"maxItems=32"`
 	// Who may waive a rule, and for how long, where the rule does not say so itself. Missing: whoever may waive in the repository.
 	Waive *waiveText `yaml:"waive,omitempty"`
 	// Rules for what wants to come in. All must allow.
@@ -71,6 +73,14 @@ type ruleText struct {
 	Within withinText `yaml:"within,omitempty"`
 	// Who may waive the rule, and for how long; the gate's own waive when it is missing.
 	Waive *waiveText `yaml:"waive,omitempty"`
+}
+
+// vexText says whose word counts about findings, as YAML: one of its keys.
+type vexText struct {
+	// Who has signed it. It comes attached to the artifact.
+	SignedBy *signerText `yaml:"signedBy,omitempty"`
+	// Name of a feed of VEX documents, as in the server's configuration.
+	Feed scalar `yaml:"feed,omitempty"`
 }
 
 // waiveText says who may waive, as YAML.

@@ -38,8 +38,8 @@ const (
 // or map, characters of a text, by the path of what has it. They are above all
 // but odd inputs; an input that is larger still meets MaxCost when it is asked.
 var expectedSizes = map[string]uint64{
-	"findings": 5_000, "packages": 20_000, "unchecked": 20_000, "layers": 200, "coverage.gaps": 1_000, "children": 100,
-	"findings.@items.severity": 10, "findings.@items.summary": 500, "layers.@items.coverage": 10,
+	"findings": 5_000, "suppressed": 5_000, "packages": 20_000, "unchecked": 20_000, "layers": 200, "coverage.gaps": 1_000, "children": 100,
+	"findings.@items.severity": 10, "findings.@items.summary": 500, "suppressed.@items.severity": 10, "suppressed.@items.summary": 500, "layers.@items.coverage": 10,
 }
 
 // Sizes of what expectedSizes does not name.
@@ -171,6 +171,8 @@ type compiled struct {
 	cost    uint64      // at most, for inputs of the expected sizes
 	changes timing
 	signers []evidence.Signer // whom it names
+	// findings: it looks at the list of findings.
+	findings bool
 }
 
 // issue is a fault of an expression at a place in it; lines and columns count
@@ -213,7 +215,16 @@ func compileIn(environment func() (*cel.Env, error), text string) (*compiled, []
 	if err != nil {
 		return nil, []issue{{1, 1, fmt.Sprintf("planning: %v", err)}}
 	}
-	return &compiled{program, checked.OutputType(), estimate.Max, timingOf(checked.NativeRep()), signers}, nil
+	return &compiled{program, checked.OutputType(), estimate.Max, timingOf(checked.NativeRep()), signers, reads(checked.NativeRep(), "findings")}, nil
+}
+
+// reads reports whether an expression names a variable.
+func reads(a *ast.AST, name string) bool {
+	found := false
+	ast.PostOrderVisit(a.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		found = found || e.Kind() == ast.IdentKind && e.AsIdent() == name
+	}))
+	return found
 }
 
 func issuesOf(iss *cel.Issues) []issue {

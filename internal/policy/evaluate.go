@@ -36,7 +36,7 @@ func (g *Gate) Evaluate(ctx context.Context, c Clause, in *Input) (api.Decision,
 	if err := checkInput(c, in); err != nil {
 		return api.Decision{}, fmt.Errorf("judging %s@%s by gate %s: %w", in.Repository, in.Digest, g.name, err)
 	}
-	v := newView(in.canonical())
+	v := newView(in.canonical(g))
 	e := &evaluation{gate: g, clause: c, view: v, vars: newActivation(v, variableTable)}
 	d := api.Decision{
 		Repository: v.Repository.String(), Digest: v.Digest.String(), Zone: v.Zone, Clause: string(c),
@@ -141,6 +141,10 @@ func (e *evaluation) judge(ctx context.Context, r *rule) (api.Reason, error) {
 	}
 	reason = e.excuse(r, reason)
 	tellWaived(&reason)
+	if reason.Assessed, err = e.assessed(ctx, r); err != nil {
+		return reason, err
+	}
+	tellAssessed(&reason)
 	return reason, nil
 }
 
@@ -369,6 +373,10 @@ func (e *evaluation) inputs() api.Inputs {
 	if e.clause == Stay && len(in.Promised) > 0 {
 		names.Promised = in.Promised
 	}
+	for i := range in.VEX {
+		names.VEX = append(names.VEX, in.VEX[i].Digest.String())
+	}
+	slices.Sort(names.VEX)
 	for i := range in.Waivers {
 		names.Waivers = append(names.Waivers, in.Waivers[i].ID)
 	}

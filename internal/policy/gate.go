@@ -57,6 +57,8 @@ type Gate struct {
 	acceptUnread   bool
 	enter, stay    []rule
 	signers        []evidence.Signer // whom rules name
+	vex            []vexSource       // whose word counts about findings
+	feeds          []string          // of these
 }
 
 // rule is one compiled rule.
@@ -153,6 +155,7 @@ type gateParser struct {
 	faults []*strictyaml.Fault
 	cost   uint64
 	named  []evidence.Signer // so far
+	feeds  []string          // likewise
 	anyone Waivable          // of rules that do not say it themselves
 }
 
@@ -189,7 +192,8 @@ func (p *gateParser) gate(doc *document) *Gate {
 	}
 	g.enter = p.clause(Enter, doc.Enter)
 	g.stay = p.clause(Stay, doc.Stay)
-	g.signers = p.named
+	g.vex = p.vexSources(doc.VEX)
+	g.signers, g.feeds = p.named, p.feeds
 	if p.cost > MaxGateCost {
 		p.addf(doc.Name.at, "all expressions together may cost up to %s units on a large artifact, and %d are allowed", units(p.cost), MaxGateCost)
 	}

@@ -57,6 +57,12 @@ type Input struct {
 	// was first told.
 	Promised map[string]time.Time
 
+	// VEX holds documents from feeds with statements about Findings; a set. Those
+	// that came attached are among Verified.
+	VEX []evidence.VEXDocument
+	// suppressed are the findings that do no harm, by whoever the gate believes.
+	suppressed []evidence.Finding
+
 	// Waivers are permissions that may concern the placement; a set. Those about
 	// others, and those that have ended, make no difference.
 	Waivers []evidence.Waiver
@@ -116,12 +122,14 @@ func (c *Child) platform() string {
 // canonical returns a copy of in whose sets are in one order, whose times are
 // UTC in microseconds, and whose Config is settled. Lists that are in order
 // already, as they mostly are, are shared and not copied.
-func (in *Input) canonical() *Input {
+func (in *Input) canonical(g *Gate) *Input {
 	c := *in
 	c.Now = stamp(in.Now)
 	c.AdmittedAt = stamp(in.AdmittedAt)
 	c.Snapshot.At = stamp(in.Snapshot.At)
-	c.Findings = sorted(in.Findings, compareFindings)
+	g.assess(&c)
+	c.Findings = sorted(c.Findings, compareFindings)
+	c.suppressed = sorted(c.suppressed, compareFindings)
 	c.Unchecked = sorted(in.Unchecked, compareUnchecked)
 	c.Children = sorted(in.Children, compareChildren)
 	c.Evidence = sorted(in.Evidence, compareDigests)

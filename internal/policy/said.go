@@ -114,7 +114,7 @@ var reviewType = typeOver("Review", "a code review", []memberOf[evidence.Review]
 	{"at", types.TimestampType, "when; year 1 when it does not say", func(r *evidence.Review) ref.Val { return types.Timestamp{Time: r.At} }},
 }...)
 
-var vexType = typeOver("Vex", "statements about findings, from OpenVEX, CSAF or CycloneDX. They change no finding by themselves", []memberOf[evidence.VEX]{
+var vexType = typeOver("Vex", "statements about findings, from OpenVEX, CSAF or CycloneDX. What they say changes a finding where `vex` of the gate names who says it", []memberOf[evidence.VEX]{
 	{"format", types.StringType, "`openvex`, `csaf` or `cyclonedx`", func(v *evidence.VEX) ref.Val { return types.String(v.Format) }},
 	{"author", types.StringType, "as the document says", func(v *evidence.VEX) ref.Val { return types.String(v.Author) }},
 	{"at", types.TimestampType, "when; year 1 when it does not say", func(v *evidence.VEX) ref.Val { return types.Timestamp{Time: v.At} }},

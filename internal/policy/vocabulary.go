@@ -124,6 +124,7 @@ var variables = []variable{
 	{"distro", distroType.typ, "the operating system release", func(v *view) ref.Val { return distroType.wrap(v.distro()) }},
 	{"packages", types.NewListType(packageType.typ), "all packages, by purl and path", func(v *view) ref.Val { return wrapAll(packageType, v.packages()) }},
 	{"findings", types.NewListType(findingType.typ), "known faults in its packages, worst first", func(v *view) ref.Val { return wrapAll(findingType, v.Findings) }},
+	{"suppressed", types.NewListType(findingType.typ), "faults of which somebody whom `vex` of the gate names says that they do no harm, worst first; they are not among the findings", func(v *view) ref.Val { return wrapAll(findingType, v.suppressed) }},
 	{"unchecked", types.NewListType(uncheckedType.typ), "packages that could not be matched against advisories: having no finding, they are not clean", func(v *view) ref.Val { return wrapAll(uncheckedType, v.Unchecked) }},
 	{"snapshot", snapshotType.typ, "the advisories that findings come from", func(v *view) ref.Val { return snapshotType.wrap(v) }},
 	{"children", types.NewListType(childType.typ), "the entries of an index; the decision over them is built in", func(v *view) ref.Val { return wrapAll(childType, v.Children) }},
@@ -134,7 +135,7 @@ var variables = []variable{
 }
 
 // objectTypes are the types of the variables, in the order of the documentation.
-var objectTypes = []*objectType{artifactType, configType, layerType, gapType, coverageType, distroType, packageType, findingType, uncheckedType, snapshotType, childType,
+var objectTypes = []*objectType{artifactType, configType, layerType, gapType, coverageType, distroType, packageType, findingType, assessmentType, uncheckedType, snapshotType, childType,
 	signaturesType, statementsType, signatureType, statementType, provenanceType, materialType, summaryType, sbomType, scanType, testType, reviewType, vexType, vexStatementType, approvalType, releaseType}
 
 var (
@@ -232,6 +233,15 @@ var findingType = typeOver("Finding", "a known fault in one package; records tha
 	{"malicious", types.BoolType, "the package was published to do harm", func(f *evidence.Finding) ref.Val { return types.Bool(f.Malicious) }},
 	{"published", types.TimestampType, "when the record was published; year 1 when it does not say", func(f *evidence.Finding) ref.Val { return types.Timestamp{Time: f.Published} }},
 	{"known", types.TimestampType, "when the record first reached us", func(f *evidence.Finding) ref.Val { return types.Timestamp{Time: f.Known} }},
+	{"vex", assessmentType.typ, "what somebody whom `vex` of the gate names says of it", func(f *evidence.Finding) ref.Val { return assessmentType.wrap(orEmpty(f.VEX)) }},
+}...)
+
+var assessmentType = typeOver("Assessment", "what somebody says of a finding by VEX: of several the newest, and of the same age the worst", []memberOf[evidence.Assessment]{
+	{"status", types.StringType, "`not_affected`, `affected`, `fixed` or `under_investigation`; empty when nobody says anything", func(a *evidence.Assessment) ref.Val { return types.String(a.Status) }},
+	{"justification", types.StringType, "why it is not affected", func(a *evidence.Assessment) ref.Val { return types.String(a.Justification) }},
+	{"impact", types.StringType, "for people", func(a *evidence.Assessment) ref.Val { return types.String(a.Impact) }},
+	{"by", types.StringType, "who says it: an identity, or `feed NAME`", func(a *evidence.Assessment) ref.Val { return types.String(a.By) }},
+	{"at", types.TimestampType, "when; year 1 when it does not say", func(a *evidence.Assessment) ref.Val { return types.Timestamp{Time: a.At} }},
 }...)
 
 var uncheckedType = typeOver("Unchecked", "a package that could not be matched against advisories", []memberOf[Unchecked]{

@@ -19,7 +19,9 @@ type Expect struct {
 	// Waived lists the waivers, by rule, that took something out, those that end
 	// last first.
 	Waived map[string][]string `yaml:"waived"`
-	Says   string              `yaml:"says"` // part of the sentence that people read
+	// Assessed lists the ids of what else a rule would have found, by rule.
+	Assessed map[string][]string `yaml:"assessed"`
+	Says     string              `yaml:"says"` // part of the sentence that people read
 	// ValidFor and StaysFor count from now; "never" means that there is no such
 	// moment.
 	ValidFor string `yaml:"validFor"`
@@ -71,6 +73,11 @@ func (e *Expect) problems(d *api.Decision) []string {
 	for rule, want := range e.Waived {
 		if ids := waiverIDs(got[rule]); !slices.Equal(ids, want) {
 			addf("waivers of rule %s are %v, want %v", rule, ids, want)
+		}
+	}
+	for rule, want := range e.Assessed {
+		if ids := assessedIDs(got[rule]); !slices.Equal(ids, want) {
+			addf("what rule %s did not find is %v, want %v", rule, ids, want)
 		}
 	}
 	if s := policy.Sentence(d); !strings.Contains(s, e.Says) {
@@ -127,6 +134,17 @@ func waiverIDs(r *api.Reason) []string {
 	var ids []string
 	for _, w := range r.Waived {
 		ids = append(ids, w.Waiver)
+	}
+	return ids
+}
+
+func assessedIDs(r *api.Reason) []string {
+	if r == nil {
+		return nil
+	}
+	var ids []string
+	for _, a := range r.Assessed {
+		ids = append(ids, a.Fact.ID)
 	}
 	return ids
 }

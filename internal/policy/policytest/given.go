@@ -54,6 +54,8 @@ type Given struct {
 	Reverify Span `yaml:"reverify"`
 
 	Waivers []Waiver `yaml:"waivers"`
+	// VEX are documents from feeds; those that came attached are signatures.
+	VEX []VEX `yaml:"vex"`
 
 	Admitted Span            `yaml:"admitted"` // how long ago, for clause stay
 	Promised map[string]Span `yaml:"promised"` // by rule, from now on; negative when it has passed
@@ -160,6 +162,22 @@ type Signature struct {
 	Statement node `yaml:"statement"`
 }
 
+// VEX is a VEX document from a feed.
+type VEX struct {
+	Feed       string         `yaml:"feed"`
+	At         Span           `yaml:"at"` // how long ago; 1h unless said
+	Statements []VEXStatement `yaml:"statements"`
+}
+
+// VEXStatement is what is said of one fault.
+type VEXStatement struct {
+	Vulnerability string   `yaml:"vulnerability"`
+	Products      []string `yaml:"products"`
+	Within        string   `yaml:"within"`
+	Status        string   `yaml:"status"`
+	Justification string   `yaml:"justification"`
+}
+
 // Waiver is a permission. What it is not about is not said.
 type Waiver struct {
 	ID           string   `yaml:"id"`           // w1, w2, … unless said
@@ -261,7 +279,7 @@ func (c *Case) Input() *policy.Input {
 	in := &policy.Input{
 		Repository: oci.MustRepository(g.Repository), Digest: digestOf("manifest"),
 		Kind: oci.Kind(g.Kind), Now: g.Now, Manifest: g.manifest(), BroughtBy: g.PushedBy, Engine: "test",
-		Findings: g.findings(), Unchecked: g.unchecked(), Snapshot: g.snapshot(), Waivers: g.waivers(),
+		Findings: g.findings(), Unchecked: g.unchecked(), Snapshot: g.snapshot(), Waivers: g.waivers(), VEX: g.vex(),
 	}
 	in.Zone = in.Repository.Zone()
 	for i := range g.Evidence {
@@ -403,6 +421,20 @@ func (g *Given) unchecked() []policy.Unchecked {
 		us = append(us, policy.Unchecked{Package: p.located(g.Distro.Ecosystem), Reason: cmp.Or(p.Reason, "no advisories for its ecosystem")})
 	}
 	return us
+}
+
+func (g *Given) vex() []evidence.VEXDocument {
+	var docs []evidence.VEXDocument
+	for i, v := range g.VEX {
+		doc := evidence.VEXDocument{Feed: v.Feed, Digest: digestOf(fmt.Sprint("vex ", i)), VEX: &evidence.VEX{Format: "openvex", At: g.Now.Add(-cmp.Or(v.At.Duration, time.Hour))}}
+		for _, s := range v.Statements {
+			doc.VEX.Statements = append(doc.VEX.Statements, evidence.VEXStatement{
+				Vulnerability: s.Vulnerability, Products: s.Products, Within: s.Within, Status: s.Status, Justification: s.Justification,
+			})
+		}
+		docs = append(docs, doc)
+	}
+	return docs
 }
 
 func (g *Given) waivers() []evidence.Waiver {

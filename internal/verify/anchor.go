@@ -19,7 +19,9 @@ type Kind string
 const (
 	// KindSigstore takes short-lived certificates of a Sigstore instance: the
 	// certificate with an SCT, an entry in its log, and a time of signing that
-	// the log or a timestamp authority proves.
+	// the log or a timestamp authority proves. Notary Project signatures count by
+	// certificates that the instance issued for those, which ours do: with an SCT
+	// and a timestamp; there is no log of them.
 	KindSigstore Kind = "sigstore"
 	// KindGitHub is GitHub's own instance, for attestations of private
 	// repositories: it has a timestamp authority, no log and no CT log.

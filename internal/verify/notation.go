@@ -33,18 +33,9 @@ func (v *Verifier) judgeNotation(ctx context.Context, f *findings, anchors *Anch
 	}
 	for i := range anchors.judges {
 		j := &anchors.judges[i]
-		switch {
-		case j.away != "":
-			f.doubt(j.name, "it is not there: "+j.away)
-			continue
-		case j.kind != KindX509:
-			why := errUnfit.Error() + ": this is Notary Project's, and the anchor takes Sigstore's"
-			f.refusals = append(f.refusals, refusal{anchor: j.name, why: why, unfit: true})
-			continue
-		}
-		sig, until, err := j.x509.check(ctx, subject, p, v.clock())
+		sig, until, err := j.checkNotation(ctx, subject, p, v.clock())
 		if err != nil {
-			f.refusals = append(f.refusals, refusal{anchor: j.name, why: err.Error(), unsure: unsure(err)})
+			f.refusals = append(f.refusals, refusal{anchor: j.name, why: err.Error(), unsure: unsure(err), unfit: errors.Is(err, errUnfit)})
 			continue
 		}
 		sig.Anchor, sig.Envelope = j.name, p.layer.Digest
@@ -54,6 +45,30 @@ func (v *Verifier) judgeNotation(ctx context.Context, f *findings, anchors *Anch
 		}
 	}
 	f.onlyFitting()
+}
+
+// checkNotation asks one anchor. until is when a yes must be asked again.
+func (j *judge) checkNotation(ctx context.Context, subject oci.Descriptor, p parcel, now time.Time) (sig evidence.Signature, until time.Time, err error) {
+	switch {
+	case j.away != "":
+		return sig, until, fmt.Errorf("%w: %s", errAway, j.away)
+	case j.kind == KindX509:
+		return j.x509.check(ctx, subject, p, now)
+	case j.kind != KindSigstore:
+		return sig, until, fmt.Errorf("%w: this is Notary Project's, and the anchor takes Sigstore's", errUnfit)
+	}
+	last := errStranger
+	for _, r := range j.roots {
+		sig, until, err = r.checkNotation(ctx, subject, p, now)
+		if err == nil {
+			return sig, until, nil
+		}
+		// Of several roots, one that knows the certificate says more.
+		if errors.Is(last, errStranger) {
+			last = err
+		}
+	}
+	return evidence.Signature{}, time.Time{}, last
 }
 
 // strictEnvelope refuses a JWS envelope that two JSON readers understand
@@ -92,31 +107,39 @@ func strictEnvelope(p parcel) error {
 // symmetric ones are not, and a public key must never be taken for a secret.
 var jwsAlgorithms = []string{"PS256", "PS384", "PS512", "ES256", "ES384", "ES512"}
 
-// check verifies an envelope at Notation's level "strict". until is when the
+// check verifies an envelope by certificates that were given. until is when the
 // answer must be asked again.
 func (s *trustStore) check(ctx context.Context, subject oci.Descriptor, p parcel, now time.Time) (sig evidence.Signature, until time.Time, err error) {
+	info, err := s.open(ctx, subject, p, now)
+	if err != nil {
+		return evidence.Signature{}, time.Time{}, err
+	}
+	sig = evidence.Signature{
+		Form: evidence.FormNotation, Subject: subject.Digest,
+		Identity: evidence.Identity{Subject: info.CertificateChain[0].Subject.String()},
+	}
+	if len(s.tsas) > 0 {
+		if sig.At, err = tokenTime(info); err != nil {
+			return evidence.Signature{}, time.Time{}, err
+		}
+	}
+	return sig, s.expiry(info, now), nil
+}
+
+// open verifies an envelope at Notation's level "strict".
+func (s *trustStore) open(ctx context.Context, subject oci.Descriptor, p parcel, now time.Time) (*coresignature.SignerInfo, error) {
 	want := ocispec.Descriptor{MediaType: subject.MediaType, Digest: digest.Digest(subject.Digest.String()), Size: subject.Size}
 	outcome, err := s.verifier.Verify(context.WithValue(ctx, hour{}, now), want, p.raw, notation.VerifierVerifyOptions{
 		ArtifactReference:  "bonded.invalid/subject@" + subject.Digest.String(),
 		SignatureMediaType: p.layer.MediaType,
 	})
 	if err != nil {
-		return evidence.Signature{}, time.Time{}, explainNotation(outcome, subject, err)
+		return nil, explainNotation(outcome, subject, err)
 	}
 	if err := aboutExactly(outcome, subject); err != nil {
-		return evidence.Signature{}, time.Time{}, err
+		return nil, err
 	}
-	info := outcome.EnvelopeContent.SignerInfo
-	sig = evidence.Signature{
-		Form: evidence.FormNotation, Subject: subject.Digest,
-		Identity: evidence.Identity{Subject: info.CertificateChain[0].Subject.String()},
-	}
-	if len(s.tsas) > 0 {
-		if sig.At, err = tokenTime(&info); err != nil {
-			return evidence.Signature{}, time.Time{}, err
-		}
-	}
-	return sig, s.expiry(&info, now), nil
+	return &outcome.EnvelopeContent.SignerInfo, nil
 }
 
 // aboutExactly compares the target of a verified payload once more, by exact
@@ -173,6 +196,12 @@ func (s *trustStore) expiry(info *coresignature.SignerInfo, now time.Time) time.
 	return until
 }
 
+// Reasons that have other words where the anchor is a trusted root.
+var (
+	errStrangeChain = errors.New("its certificate leads to no CA of this anchor")
+	errNoToken      = errors.New("it has no timestamp, and the anchor demands one by naming timestamp authorities")
+)
+
 // explainNotation finds the words for what notation-go refused.
 func explainNotation(outcome *notation.VerificationOutcome, subject oci.Descriptor, err error) error {
 	text := plain(err)
@@ -184,7 +213,7 @@ func explainNotation(outcome *notation.VerificationOutcome, subject oci.Descript
 	case errors.As(err, &integrity):
 		return errors.New("its signature does not fit its content and the key of its certificate: one of them was changed")
 	case errors.As(err, &stranger):
-		return errors.New("its certificate leads to no CA of this anchor")
+		return errStrangeChain
 	case errors.As(err, &malformed):
 		return fmt.Errorf("its envelope breaks the specification: %s", text)
 	case strings.Contains(text, "content descriptor mismatch"):
@@ -192,7 +221,7 @@ func explainNotation(outcome *notation.VerificationOutcome, subject oci.Descript
 	case strings.Contains(text, "digital signature has expired"):
 		return fmt.Errorf("it was signed to count until %s only", stamp(outcome.EnvelopeContent.SignerInfo.SignedAttributes.Expiry))
 	case strings.Contains(text, "no timestamp countersignature"):
-		return errors.New("it has no timestamp, and the anchor demands one by naming timestamp authorities")
+		return errNoToken
 	case strings.Contains(text, "is revoked"):
 		return fmt.Errorf("its certificate was revoked: %s", text)
 	case strings.Contains(text, "revocation status is unknown"):

@@ -53,6 +53,7 @@ func (d demands) options() []verify.VerifierOption {
 type sigstoreRoot struct {
 	material root.TrustedMaterial
 	verifier *verify.Verifier
+	notary   *trustStore // nil where Notation's signatures are not taken
 	demands
 }
 
@@ -71,8 +72,9 @@ func readRoots(docs [][]byte, d demands) ([]*sigstoreRoot, error) {
 		if err != nil {
 			return err
 		}
-		out = append(out, &sigstoreRoot{material: material, verifier: verifier, demands: d})
-		return nil
+		r := &sigstoreRoot{material: material, verifier: verifier, demands: d}
+		out = append(out, r)
+		return r.prepareNotation()
 	})
 	if err == nil && len(out) == 0 {
 		err = errors.New("no trusted root was given")
@@ -126,6 +128,9 @@ func (r *sigstoreRoot) check(s *signed, subject oci.Digest) (evidence.Signature,
 	if s.leaf != nil {
 		if sig.Identity, err = identityOf(s.leaf); err != nil {
 			return evidence.Signature{}, err
+		}
+		if forNotation(s.leaf, sig.Identity) {
+			return evidence.Signature{}, errors.New("its certificate was issued for Notation, and counts there alone")
 		}
 	}
 	if r.log {

@@ -19,7 +19,8 @@ import (
 	"github.com/bonded-dev/bonded/internal/oci"
 )
 
-// trustStore is an X.509 anchor: what Notation keeps in folders, in memory.
+// trustStore is what Notation keeps in folders, in memory: that of an X.509
+// anchor, or of a trusted root.
 type trustStore struct {
 	cas, tsas []*x509.Certificate
 	crls      []*x509.RevocationList
@@ -45,6 +46,11 @@ func readTrustStore(a Anchor) (*trustStore, error) {
 		}
 		s.crls = append(s.crls, crl)
 	}
+	return s, s.prepare()
+}
+
+// prepare makes the verifier that asks s for its certificates.
+func (s *trustStore) prepare() (err error) {
 	stores := []string{"ca:bonded"}
 	if len(s.tsas) > 0 {
 		stores = append(stores, "tsa:bonded")
@@ -58,7 +64,7 @@ func readTrustStore(a Anchor) (*trustStore, error) {
 	s.verifier, err = notationverifier.NewWithOptions(policy, s, nil, notationverifier.VerifierOptions{
 		RevocationCodeSigningValidator: s, RevocationTimestampingValidator: s,
 	})
-	return s, err
+	return err
 }
 
 // readCertificates reads PEM certificates of CAs, or self-signed ones.

@@ -18,9 +18,11 @@ type Trust struct {
 	Logs    []LogState `json:"logs"`
 	// ForkProtection says what finds out a log that was set back; "" for nothing.
 	ForkProtection string   `json:"fork_protection"`
-	Endings        []Ending `json:"endings"`           // soonest first
-	Problem        string   `json:"problem,omitempty"` // "" while all is well
-	Warnings       []string `json:"warnings,omitempty"`
+	Endings        []Ending `json:"endings"` // soonest first
+	// Anchors are whom evidence is verified by, this server first.
+	Anchors  []AnchorState `json:"anchors"`
+	Problem  string        `json:"problem,omitempty"` // "" while all is well
+	Warnings []string      `json:"warnings,omitempty"`
 }
 
 // KeyPlace is a private key and where it lives.
@@ -38,6 +40,17 @@ type LogState struct {
 	Key       string `json:"key"` // that its heads are signed by, NAME+ID+KEY
 	Size      int64  `json:"size"`
 	Published int64  `json:"published"` // entries that everybody may see
+}
+
+// AnchorState is a root of trust that gates may name.
+type AnchorState struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+	From string `json:"from"` // "this server", "the program (NAME)" or a file
+	// AsOf is the day of what came with the program, or when the file was last
+	// written.
+	AsOf    *time.Time `json:"as_of,omitempty"`
+	Problem string     `json:"problem,omitempty"` // why it cannot be asked
 }
 
 // Ending is when something stops being good.

@@ -67,6 +67,16 @@ func (pg *page) trust(t *api.Trust, l login) {
 	for _, e := range t.Endings {
 		pg.fact(e.What, "good until "+e.At.Format(time.DateOnly))
 	}
+	for _, a := range t.Anchors {
+		text := a.From
+		if a.AsOf != nil {
+			text += ", of " + a.AsOf.Format(time.DateOnly)
+		}
+		if a.Problem != "" {
+			text += ": cannot be asked, " + a.Problem
+		}
+		pg.fact("anchor "+a.Name, text)
+	}
 	for _, w := range t.Warnings {
 		pg.wrap("  "+pg.wait.Render("!")+" ", "    ", w)
 	}

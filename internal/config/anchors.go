@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,11 +23,15 @@ type Anchor struct {
 	// private repositories), "key" for bare public keys, "x509" for Notary Project
 	// signatures. Needed.
 	Type string `yaml:"type" json:"type"`
+	// TrustedRoot is a trusted root that comes with the program: "public-good", of
+	// the public Sigstore instance, for sigstore and key; "github", of GitHub's, for
+	// github. It is as old as the program. Contradicts trusted_root_file; one of the
+	// two is needed for sigstore and github.
+	TrustedRoot string `yaml:"trusted_root" json:"trusted_root"`
 	// TrustedRootFile is trusted_root.json of the instance, also several as JSON
-	// lines: for the public instance what "cosign initialize" leaves in
-	// ~/.sigstore/root, for GitHub what "gh attestation trusted-root" prints. Needed
-	// for sigstore and github. For key it has the log and timestamp authority that
-	// log and timestamp ask for. Optional for key; not for x509.
+	// lines: what "bonded trust refresh" keeps up to date, or "gh attestation
+	// trusted-root" prints. For key it has the log and timestamp authority that log
+	// and timestamp ask for. Contradicts trusted_root; not for x509.
 	TrustedRootFile Path `yaml:"trusted_root_file" json:"trusted_root_file"`
 	// KeyFile is a PEM file with public keys, as "cosign generate-key-pair" writes
 	// them. Needed for key; not for others.
@@ -51,6 +56,10 @@ type Anchor struct {
 
 // OwnAnchor is the name of the anchor that is the server itself.
 const OwnAnchor = "bonded"
+
+// ShippedRoots are the trusted roots that come with the program, and the types of
+// anchors that take them.
+var ShippedRoots = map[string][]string{"public-good": {"sigstore", "key"}, "github": {"github"}}
 
 // AnchorTypes are the types of anchors.
 var AnchorTypes = []string{"sigstore", "github", "key", "x509"}
@@ -155,7 +164,7 @@ func (k *checker) anchor(field string, a Anchor) {
 		takes    []string
 		neededBy []string
 	}{
-		{"trusted_root_file", a.TrustedRootFile != "", []string{"sigstore", "github", "key"}, []string{"sigstore", "github"}},
+		{"trusted_root_file", a.TrustedRootFile != "", []string{"sigstore", "github", "key"}, nil},
 		{"key_file", a.KeyFile != "", []string{"key"}, []string{"key"}},
 		{"log", a.Log, []string{"key"}, nil},
 		{"timestamp", a.Timestamp, []string{"key"}, nil},
@@ -170,7 +179,23 @@ func (k *checker) anchor(field string, a Anchor) {
 			k.bad(field, "%s is missing, which type %s needs", f.name, a.Type)
 		}
 	}
-	if (a.Log || a.Timestamp) && a.TrustedRootFile == "" {
-		k.bad(field, "trusted_root_file is missing: nothing says which log or timestamp authority is trusted")
+	k.anchorRoot(field, a)
+}
+
+// anchorRoot wants one trusted root, where one is needed.
+func (k *checker) anchorRoot(field string, a Anchor) {
+	types, shipped := ShippedRoots[a.TrustedRoot]
+	switch {
+	case a.TrustedRoot != "" && a.TrustedRootFile != "":
+		k.clash(field+".trusted_root", field+".trusted_root_file", "an anchor has one of the two")
+	case a.TrustedRoot != "" && !shipped:
+		k.bad(field+".trusted_root", "%q is not one of %s; a root of another instance goes into a file (trusted_root_file)", a.TrustedRoot, strings.Join(slices.Sorted(maps.Keys(ShippedRoots)), ", "))
+	case a.TrustedRoot != "" && !slices.Contains(types, a.Type):
+		k.bad(field+".trusted_root", "%s goes with type %s", a.TrustedRoot, strings.Join(types, ", "))
+	case a.TrustedRoot != "" || a.TrustedRootFile != "":
+	case a.Type == "sigstore" || a.Type == "github":
+		k.bad(field, "trusted_root or trusted_root_file is missing, which type %s needs", a.Type)
+	case a.Log || a.Timestamp:
+		k.bad(field, "trusted_root or trusted_root_file is missing: nothing says which log or timestamp authority is trusted")
 	}
 }

@@ -16,6 +16,7 @@ func TestAnchors(t *testing.T) {
 anchors:
   - {name: public, type: sigstore, trusted_root_file: public-good.json}
   - {name: release-keys, type: key, key_file: keys/cosign.pub, trusted_root_file: public-good.json, log: true}
+  - {name: good, type: sigstore, trusted_root: public-good}
   - {name: company, type: x509, ca_file: ca.pem, tsa_file: tsa.pem, crl_file: ca.crl}
 builders:
   - {id: "https://ci.example/*", anchor: public, issuer: "https://ci.example", subject: "https://ci.example/**", claims: {runnerEnvironment: hosted}, self: true, level: 3}
@@ -28,6 +29,7 @@ builders:
 	want := []config.Anchor{
 		{Name: "public", Type: "sigstore", TrustedRootFile: at("public-good.json")},
 		{Name: "release-keys", Type: "key", KeyFile: at("keys/cosign.pub"), TrustedRootFile: at("public-good.json"), Log: true},
+		{Name: "good", Type: "sigstore", TrustedRoot: "public-good"},
 		{Name: "company", Type: "x509", CAFile: at("ca.pem"), TSAFile: at("tsa.pem"), CRLFile: at("ca.crl")},
 	}
 	if diff := cmp.Diff(want, got.Anchors); diff != "" {
@@ -45,7 +47,11 @@ func TestAnchorsRefuses(t *testing.T) {
 		{"no name", "anchors: [{type: key, key_file: a}]", "is no name for an anchor"},
 		{"name twice", "anchors: [{name: a, type: key, key_file: a}, {name: a, type: key, key_file: a}]", "anchors[1]: contradicts anchors[0]"},
 		{"type", "anchors: [{name: a, type: pgp}]", `1:27: anchors[0].type: "pgp" is not one of sigstore, github, key, x509`},
-		{"without its file", "anchors: [{name: a, type: sigstore}]", "trusted_root_file is missing, which type sigstore needs"},
+		{"without its file", "anchors: [{name: a, type: sigstore}]", "trusted_root or trusted_root_file is missing, which type sigstore needs"},
+		{"two roots", "anchors: [{name: a, type: sigstore, trusted_root: public-good, trusted_root_file: a}]", "contradicts anchors[0].trusted_root_file"},
+		{"no such root", "anchors: [{name: a, type: sigstore, trusted_root: staging}]", `"staging" is not one of github, public-good`},
+		{"root of another type", "anchors: [{name: a, type: github, trusted_root: public-good}]", "public-good goes with type sigstore, key"},
+		{"root of an x509", "anchors: [{name: a, type: x509, ca_file: a, trusted_root: github}]", "github goes with type github"},
 		{"file of another type", "anchors: [{name: a, type: key, key_file: a, ca_file: b}]", "anchors[0].ca_file: goes with type x509"},
 		{"log of nobody", "anchors: [{name: a, type: key, key_file: a, log: true}]", "nothing says which log"},
 		{"builder of no anchor", "builders: [{id: a, subject: b, level: 1}]", "builders[0]: a signer needs an anchor"},

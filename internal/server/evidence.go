@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -15,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/assess"
 	"github.com/bonded-dev/bonded/internal/attest"
 	"github.com/bonded-dev/bonded/internal/config"
@@ -156,6 +158,13 @@ func readAnchor(c config.Anchor) (verify.Anchor, error) {
 			return a, err
 		}
 	}
+	if c.TrustedRoot != "" {
+		shipped, ok := verify.FindShipped(c.TrustedRoot)
+		if !ok {
+			return a, fmt.Errorf("no trusted root %q comes with this program", c.TrustedRoot)
+		}
+		root = shipped.Document
+	}
 	if root != nil {
 		a.Roots = [][]byte{root}
 	}
@@ -239,6 +248,43 @@ func (a *anchors) follow(ctx context.Context, changed func(context.Context) erro
 	}
 	a.log.InfoContext(ctx, "other anchors are in force", "anchors", a.digest(), "before", before)
 	return changed(ctx)
+}
+
+// staleRoot is the age at which a root that came with the program is said to be
+// old: instances change their keys about once in half a year.
+const staleRoot = 180 * 24 * time.Hour
+
+// states say by what each anchor verifies, and of when that is.
+func (a *anchors) states() []api.AnchorState {
+	away := map[string]string{}
+	for _, one := range a.trusted().Anchors {
+		away[one.Name] = one.Away
+	}
+	all := []api.AnchorState{{Name: config.OwnAnchor, Type: string(verify.KindSigstore), From: "this server", Problem: away[config.OwnAnchor]}}
+	for _, c := range a.configured {
+		st := api.AnchorState{Name: c.Name, Type: c.Type, Problem: away[c.Name]}
+		if r, ok := verify.FindShipped(c.TrustedRoot); ok {
+			st.From, st.AsOf = "the program ("+r.Name+")", &r.AsOf
+		} else {
+			st.From = string(cmp.Or(c.TrustedRootFile, c.KeyFile, c.CAFile))
+			if info, err := os.Stat(st.From); err == nil {
+				at := info.ModTime().UTC()
+				st.AsOf = &at
+			}
+		}
+		all = append(all, st)
+	}
+	return all
+}
+
+// notes says which anchors verify by a root that is as old as the program.
+func (a *anchors) notes(notes map[string]string) {
+	for _, c := range a.configured {
+		r, ok := verify.FindShipped(c.TrustedRoot)
+		if age := a.clock().Sub(r.AsOf); ok && age > staleRoot {
+			notes["anchor "+c.Name] = fmt.Sprintf("verifies by the root that came with the program, of %s, %d days ago: bonded trust refresh FILE --instance %s, and trusted_root_file", r.AsOf.Format(time.DateOnly), age/(24*time.Hour), r.Name)
+		}
+	}
 }
 
 // problem says which anchors cannot be asked, "" when all can.

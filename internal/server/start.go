@@ -101,6 +101,7 @@ func (s *Server) notes() map[string]string {
 			notes["feed "+f.Name] = fmt.Sprintf("its folder cannot be read: %v", err)
 		}
 	}
+	s.anchors.notes(notes)
 	s.trustNotes(notes)
 	if s.dev {
 		notes["development"] = "plain HTTP on loopback, and a zone that is not judged"

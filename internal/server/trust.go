@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/config"
@@ -43,6 +44,7 @@ type trusted struct {
 	tsa      *tsa.Authority
 	keeper   *keeper
 	sign     *signing
+	anchors  func() []api.AnchorState // of the server
 }
 
 // TrustFolder is where the keys of an instance live.
@@ -253,6 +255,7 @@ func (s *Server) wireTrust(ctx context.Context) error {
 		return err
 	}
 	t.tsa = tsa.New(tsa.Options{Keys: t.instance, Clock: s.clock})
+	t.anchors = s.anchors.states
 	t.keeper = newKeeper(s)
 	return t.keeper.refresh(ctx)
 }

@@ -18,7 +18,7 @@ func (t *trusted) Trust(ctx context.Context) (*api.Trust, error) {
 	guard := t.instance.Places()
 	out := &api.Trust{
 		Origin: t.instance.Origin(), URL: t.instance.URL(), Version: t.instance.Version(), Weakest: guard.Weakest.String(),
-		Keys: []api.KeyPlace{}, Logs: t.states(), Endings: []api.Ending{}, ForkProtection: t.protection(), Problem: t.keeper.check(),
+		Keys: []api.KeyPlace{}, Logs: t.states(), Endings: []api.Ending{}, ForkProtection: t.protection(), Problem: t.keeper.check(), Anchors: t.anchors(),
 	}
 	var err error
 	if _, out.RootChecksum, err = t.tuf.FirstRoot(ctx); err != nil {

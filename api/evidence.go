@@ -27,6 +27,9 @@ type Signature struct {
 	LogIndex int64  `json:"log_index"`
 	Referrer string `json:"referrer"` // digest of the manifest it came in
 	Envelope string `json:"envelope"` // digest of the bundle or envelope
+	// Index is the digest of an index that was signed in place of what it names;
+	// absent where it was signed itself.
+	Index string `json:"index,omitempty"`
 	// Statement is absent for a signature that says nothing but "this".
 	Statement *Statement `json:"statement,omitempty"`
 }

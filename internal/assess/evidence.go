@@ -124,8 +124,9 @@ func (t *Trusted) digest() string {
 
 // known is what is known of the evidence about one digest.
 type known struct {
-	verified policy.Verified
-	refused  []evidence.Refusal
+	verified   policy.Verified
+	refused    []evidence.Refusal
+	predicates int // bytes of those that are kept
 }
 
 // evidenceAbout returns what referrers say of subject by t, verifying those that
@@ -323,18 +324,9 @@ func (a *Assessor) evidenceEvent(row *EvidenceRow, was int) ([]audit.Event, erro
 // together is what all rows say.
 func together(t *Trusted, rows []*EvidenceRow) *known {
 	k := &known{verified: policy.Verified{Anchors: t.Anchors, Digest: t.Digest}}
-	predicates := 0
 	for _, row := range rows {
 		k.verified.Until = earlier(k.verified.Until, row.Until)
-		for _, sig := range row.Checked.Signatures {
-			if st := sig.Statement; st != nil {
-				if predicates += len(st.Predicate); predicates > maxPredicates && st.Predicate != nil {
-					short := *st
-					short.Predicate, sig.Statement = nil, &short
-				}
-			}
-			k.verified.Signatures = append(k.verified.Signatures, sig)
-		}
+		k.add(row.Checked.Signatures)
 		for _, r := range row.Checked.Refusals {
 			k.refused = append(k.refused, r)
 			if r.Unsure {
@@ -343,6 +335,19 @@ func together(t *Trusted, rows []*EvidenceRow) *known {
 		}
 	}
 	return k
+}
+
+// add takes signatures in, with their predicates as far as there is room.
+func (k *known) add(sigs []evidence.Signature) {
+	for _, sig := range sigs {
+		if st := sig.Statement; st != nil {
+			if k.predicates += len(st.Predicate); k.predicates > maxPredicates && st.Predicate != nil {
+				short := *st
+				short.Predicate, sig.Statement = nil, &short
+			}
+		}
+		k.verified.Signatures = append(k.verified.Signatures, sig)
+	}
 }
 
 // EvidenceKey is the key of the job that verifies what referrer says of subject.
@@ -362,25 +367,46 @@ func (a *Assessor) HandleEvidence(ctx context.Context, j job.Job) error {
 		return fmt.Errorf("reading job key %q: %v", j.Key, err)
 	}
 	said, err := a.say(ctx, subject, referrer)
-	if err != nil || !slices.ContainsFunc(said.verified.Signatures, func(s evidence.Signature) bool { return s.Referrer == referrer }) {
+	if err != nil || len(said.verified.Signatures) == 0 {
 		return ignoreGone(err)
 	}
+	vouches := slices.ContainsFunc(said.verified.Signatures, func(s evidence.Signature) bool { return s.Vouches() })
 	return a.DB.Update(ctx, func(tx Tx) error {
-		placements, err := tx.Placements(ctx, subject)
-		if err != nil {
-			return err
-		}
 		by, err := broughtBy(ctx, tx, referrer)
 		if err != nil {
 			return err
 		}
-		for _, p := range placements {
-			if err := tx.EnqueueFor(ctx, by, JobJudge, judgeKey(p.Repository, subject), a.Clock()); err != nil {
+		about := []oci.Digest{subject}
+		if vouches {
+			if about, err = repo.WithChildren(ctx, tx, subject); err != nil {
+				return err
+			}
+		}
+		for _, d := range about {
+			if err := a.judgeAll(ctx, tx, by, d); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// judgeAll has d judged wherever it stands, in the turn of by. Evidence among it
+// is judged by nobody.
+func (a *Assessor) judgeAll(ctx context.Context, tx Tx, by string, d oci.Digest) error {
+	placements, err := tx.Placements(ctx, d)
+	if err != nil {
+		return err
+	}
+	for _, p := range placements {
+		if p.Kind == oci.KindEvidence {
+			continue
+		}
+		if err := tx.EnqueueFor(ctx, by, JobJudge, judgeKey(p.Repository, d), a.Clock()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // broughtBy is who brought evidence last: what comes of it is done in its turn.

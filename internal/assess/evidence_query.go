@@ -19,22 +19,18 @@ import (
 // what refers to it and stands beside it, verified now where nobody had.
 func (a *Assessor) evidence(ctx context.Context, f *found) (*api.Evidence, error) {
 	var referrers []oci.Digest
+	var from []lender
 	var attached []*oci.Manifest
 	err := a.DB.View(ctx, func(tx Tx) error {
 		all, err := tx.ReferrersOf(ctx, f.placed.Manifest.Digest)
 		if err != nil {
 			return err
 		}
-		referrers = nil
-		for _, d := range all {
-			placed, err := tx.Lookup(ctx, f.placed.Repository, repo.Selector{Digest: d}, f.viewer)
-			switch {
-			case errors.Is(err, repo.ErrNotFound):
-			case err != nil:
-				return err
-			case f.viewer.Visible(&placed.Placement):
-				referrers = append(referrers, d)
-			}
+		if referrers, err = visible(ctx, tx, f, all); err != nil {
+			return err
+		}
+		if from, err = visibleLenders(ctx, tx, f); err != nil {
+			return err
 		}
 		attached, err = attachments(ctx, tx, f)
 		return err
@@ -45,6 +41,13 @@ func (a *Assessor) evidence(ctx context.Context, f *found) (*api.Evidence, error
 	said, err := a.evidenceAbout(ctx, a.trusted(), describeManifest(&f.placed.Manifest), referrers)
 	if err != nil {
 		return nil, err
+	}
+	for _, l := range from {
+		of, err := a.evidenceAbout(ctx, a.trusted(), l.index, l.referrers)
+		if err != nil {
+			return nil, err
+		}
+		said.lend(l.index.Digest, &of.verified)
 	}
 	distrusted, err := a.distrust(ctx)
 	if err != nil {
@@ -66,6 +69,46 @@ func (a *Assessor) evidence(ctx context.Context, f *found) (*api.Evidence, error
 	return out, nil
 }
 
+// visible returns those of ds that stand beside what was found, and that the
+// viewer may see there.
+func visible(ctx context.Context, tx Tx, f *found, ds []oci.Digest) ([]oci.Digest, error) {
+	var seen []oci.Digest
+	for _, d := range ds {
+		placed, err := tx.Lookup(ctx, f.placed.Repository, repo.Selector{Digest: d}, f.viewer)
+		switch {
+		case errors.Is(err, repo.ErrNotFound):
+		case err != nil:
+			return nil, err
+		case f.viewer.Visible(&placed.Placement):
+			seen = append(seen, d)
+		}
+	}
+	return seen, nil
+}
+
+// visibleLenders are the indexes that lend to what was found, as far as they, and
+// what is said of them, are visible there.
+func visibleLenders(ctx context.Context, tx Tx, f *found) ([]lender, error) {
+	all, _, err := lenders(ctx, tx, f.placed.Manifest.Digest)
+	if err != nil {
+		return nil, err
+	}
+	var seen []lender
+	for _, l := range all {
+		if is, err := visible(ctx, tx, f, []oci.Digest{l.index.Digest}); err != nil || len(is) == 0 {
+			if err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if l.referrers, err = visible(ctx, tx, f, l.referrers); err != nil {
+			return nil, err
+		}
+		seen = append(seen, l)
+	}
+	return seen, nil
+}
+
 // WireEvidence is what was verified, and what was not, as it is published.
 func WireEvidence(signatures []evidence.Signature, refusals []evidence.Refusal) *api.Evidence {
 	out := &api.Evidence{Signatures: []api.Signature{}}
@@ -74,6 +117,9 @@ func WireEvidence(signatures []evidence.Signature, refusals []evidence.Refusal) 
 		w := api.Signature{
 			Anchor: s.Anchor, Form: string(s.Form), Issuer: s.Identity.Issuer, Subject: s.Identity.Subject, Key: s.Identity.Key, Claims: s.Identity.Claims,
 			At: s.At, Referrer: s.Referrer.String(), Envelope: s.Envelope.String(),
+		}
+		if !s.Index.IsZero() {
+			w.Index = s.Index.String()
 		}
 		if s.Log != nil {
 			w.Log, w.LogIndex = s.Log.Log, s.Log.Index

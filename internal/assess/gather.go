@@ -31,6 +31,7 @@ type examined struct {
 	unchecked []policy.Unchecked
 	snapshot  evidence.Snapshot
 	referrers []oci.Digest
+	lent      []oci.Digest // referrers of indexes that name it
 	evidence  *known
 }
 
@@ -52,6 +53,9 @@ func (a *Assessor) examine(ctx context.Context, index *vuln.Index, t *Trusted, d
 		return nil, fmt.Errorf("examining %s: %w", d, err)
 	}
 	if x.evidence, err = a.evidenceAbout(ctx, t, describeManifest(x.stored), x.referrers); err != nil {
+		return nil, fmt.Errorf("examining %s: %w", d, err)
+	}
+	if x.lent, err = a.borrow(ctx, t, d, x.evidence); err != nil {
 		return nil, fmt.Errorf("examining %s: %w", d, err)
 	}
 	if x.stored.Kind != oci.KindImage {
@@ -158,7 +162,7 @@ func (a *Assessor) input(q asked, x *examined) *policy.Input {
 	in := &policy.Input{
 		Repository: q.at.Repository, Digest: q.at.Digest, Zone: q.at.Repository.Zone(), Kind: x.stored.Kind, Now: a.Clock(),
 		Manifest: x.manifest, Image: x.image, InventoryDigest: x.digest, ExtractorSet: a.Analyst.Set(),
-		Findings: x.findings, Unchecked: x.unchecked, Snapshot: x.snapshot, Evidence: x.referrers,
+		Findings: x.findings, Unchecked: x.unchecked, Snapshot: x.snapshot, Evidence: slices.Concat(x.referrers, x.lent),
 		BroughtBy: q.at.BroughtBy, Engine: a.Engine,
 	}
 	if x.evidence != nil {

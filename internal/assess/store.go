@@ -111,6 +111,7 @@ type Tx interface {
 	repo.Reader
 	repo.Writer
 	repo.Graph
+	repo.Family
 	repo.Lister
 	Facts
 	FactsWriter

@@ -316,5 +316,8 @@ func proven(s *api.Signature) string {
 	if s.Log != "" {
 		parts = append(parts, fmt.Sprintf("entry %d of log %s", s.LogIndex, s.Log))
 	}
+	if s.Index != "" {
+		parts = append(parts, "by its index "+short(s.Index))
+	}
 	return strings.Join(append(parts, s.Form+" "+short(s.Envelope)), ", ")
 }

@@ -88,6 +88,18 @@ func (tx *Tx) Parents(ctx context.Context, r oci.Repository, d oci.Digest) ([]re
 	return ps, nil
 }
 
+// IndexesOf implements repo.Family.
+func (tx *Tx) IndexesOf(ctx context.Context, d oci.Digest, max int) ([]oci.Digest, error) {
+	ds, err := tx.digests(ctx, `SELECT i.digest FROM content c CROSS JOIN child h CROSS JOIN content i
+		WHERE c.digest = ? AND h.content_id = c.id AND i.id = h.manifest_id
+			AND EXISTS (SELECT 1 FROM placement p WHERE p.manifest_id = h.manifest_id AND p.state <> 'removed')
+		ORDER BY h.manifest_id LIMIT ?`, d.String(), limit(max))
+	if err != nil {
+		return nil, fmt.Errorf("listing the indexes of %s: %w", d, err)
+	}
+	return ds, nil
+}
+
 // ReferrersOf implements repo.Graph. What the server itself has said about d is not
 // among it: no decision rests on it, and it is made anew where d is promoted to.
 func (tx *Tx) ReferrersOf(ctx context.Context, d oci.Digest) ([]oci.Digest, error) {

@@ -100,6 +100,7 @@ func allEvidence(t *testing.T, d *db.DB, subject oci.Digest) {
 			func() error { return second(tx.PutEvidence(ctx, row)) },
 			func() error { return second(tx.PutEvidence(ctx, row)) },
 			func() error { return second(tx.EvidenceAbout(ctx, subject)) },
+			func() error { return second(tx.IndexesOf(ctx, subject, 10)) },
 			func() error {
 				return second(tx.EvidenceBy(ctx, assess.SignedBy{Issuer: "i", Subject: "s", From: noon}, 0, 10))
 			},

@@ -49,6 +49,9 @@ type Signature struct {
 	Log      *LogEntry  `json:"log,omitzero"` // nil when none was needed and none was given
 	Referrer oci.Digest `json:"referrer"`     // manifest it came in
 	Envelope oci.Digest `json:"envelope"`     // SHA-256 of the bundle or envelope bytes
+	// Index is set where Subject is not what was asked about but an index that
+	// names it, and which vouches for it. It is never kept.
+	Index oci.Digest `json:"-"`
 	// Statement is nil for a signature that says nothing but "this".
 	Statement *Statement `json:"statement,omitempty"`
 }

@@ -227,11 +227,20 @@ func signatureFact(s *evidence.Signature) api.Fact {
 	if !s.At.IsZero() {
 		text += " at " + s.At.UTC().Format("2006-01-02 15:04:05 UTC")
 	}
+	text += inPlace(s)
 	return api.Fact{ID: s.Referrer.String(), Text: text}
 }
 
 func statementFact(s *statementView) api.Fact {
-	return api.Fact{ID: s.signature.Referrer.String(), Text: kindWord(s.Kind) + " signed by " + s.signature.Identity.String()}
+	return api.Fact{ID: s.signature.Referrer.String(), Text: kindWord(s.Kind) + " signed by " + s.signature.Identity.String() + inPlace(s.signature)}
+}
+
+// inPlace tells of an index that was signed in place of what it names.
+func inPlace(s *evidence.Signature) string {
+	if s.Index.IsZero() {
+		return ""
+	}
+	return ", by its index " + s.Index.String()
 }
 
 // kindWord is a kind of statement in a sentence.

@@ -72,7 +72,8 @@ type Input struct {
 // Verified is what came of verifying the evidence. The zero value is that of a
 // caller that has no anchors.
 type Verified struct {
-	// Signatures verified for anchors, and name this digest; a set.
+	// Signatures verified for anchors, and name this digest or, where Index says
+	// so, an index that names it; a set.
 	Signatures []evidence.Signature
 	// Unsure could not be checked; a set. What was refused is not shown to gates.
 	Unsure  []evidence.Refusal
@@ -232,7 +233,7 @@ func compareChildren(a, b *Child) int {
 func compareSignatures(a, b *evidence.Signature) int {
 	return cmp.Or(
 		cmp.Compare(a.Anchor, b.Anchor), cmp.Compare(a.Identity.Issuer, b.Identity.Issuer), cmp.Compare(a.Identity.Subject, b.Identity.Subject),
-		cmp.Compare(a.Identity.Key, b.Identity.Key), compareDigests(&a.Referrer, &b.Referrer), compareDigests(&a.Envelope, &b.Envelope), a.At.Compare(b.At),
+		cmp.Compare(a.Identity.Key, b.Identity.Key), compareDigests(&a.Referrer, &b.Referrer), compareDigests(&a.Envelope, &b.Envelope), a.At.Compare(b.At), compareDigests(&a.Index, &b.Index),
 	)
 }
 

@@ -25,10 +25,11 @@ var signatureType = typeOver("Signature", "a signature that verified", []memberO
 	{"at", types.TimestampType, "proven time of signing; year 1 when nothing proves one", func(s *evidence.Signature) ref.Val { return types.Timestamp{Time: s.At} }},
 	{"log", types.StringType, "the transparency log that has it; empty when none was needed", func(s *evidence.Signature) ref.Val { return types.String(entryOf(s).Log) }},
 	{"logIndex", types.IntType, "where in the log", func(s *evidence.Signature) ref.Val { return types.Int(entryOf(s).Index) }},
+	{"index", types.StringType, "digest of the index that was signed in its place; empty where it was signed itself", func(s *evidence.Signature) ref.Val { return types.String(s.Index.String()) }},
 	{"referrer", types.StringType, "digest of the manifest it came in", func(s *evidence.Signature) ref.Val { return types.String(s.Referrer.String()) }},
 }...)
 
-var statementType = typeOver("Statement", "an in-toto statement whose signature verified and that names this digest. `text(pointer)` reads a value of its predicate by JSON pointer: `s.text(\"/result\")`; empty where there is none", []memberOf[statementView]{
+var statementType = typeOver("Statement", "an in-toto statement whose signature verified and that names this digest, or an index that names it. `text(pointer)` reads a value of its predicate by JSON pointer: `s.text(\"/result\")`; empty where there is none", []memberOf[statementView]{
 	{"type", types.StringType, "type URI of the predicate", func(s *statementView) ref.Val { return types.String(s.Statement.Type) }},
 	{"kind", types.StringType, "`provenance`, `summary`, `sbom`, `scan`, `test`, `review`, `vex`, `approval`, `release`, or `unknown`", func(s *statementView) ref.Val { return types.String(s.Kind) }},
 	{"signature", signatureType.typ, "who says it", func(s *statementView) ref.Val { return signatureType.wrap(s.signature) }},

@@ -56,6 +56,13 @@ func (f *Flow) DeleteManifest(ctx context.Context, acts []authz.Act, v repo.View
 		if s := placed.Manifest.Subject; at.Kind == oci.KindEvidence && !s.IsZero() {
 			subjects = append(subjects, s)
 		}
+		said, err := tx.ReferrersOf(ctx, d)
+		if err != nil {
+			return err
+		}
+		if at.Kind == oci.KindIndex && len(said) > 0 {
+			subjects = append(subjects, d) // what was said of it goes with it
+		}
 		before := at.State
 		at.State, at.Decision, at.Sentence = repo.Removed, 0, ""
 		if err := tx.Place(ctx, &at); err != nil {
@@ -94,17 +101,30 @@ func (f *Flow) dropTags(ctx context.Context, tx Tx, at repo.Placement) (subjects
 }
 
 // rejudgeSubjects asks, for who took evidence away, for new decisions on what it
-// was about.
+// was about, and on what that names: a signature of an index vouches for those.
 func (f *Flow) rejudgeSubjects(ctx context.Context, tx Tx, by authz.Principal, subjects []oci.Digest) error {
-	for _, d := range subjects {
-		placements, err := tx.Placements(ctx, d)
+	for _, subject := range subjects {
+		all, err := repo.WithChildren(ctx, tx, subject)
 		if err != nil {
 			return err
 		}
-		for _, p := range placements {
-			if err := tx.EnqueueFor(ctx, by.Name(), f.JudgeJob, p.Repository.String()+"@"+d.String(), f.Clock()); err != nil {
+		for _, d := range all {
+			if err := f.rejudge(ctx, tx, by, d); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+func (f *Flow) rejudge(ctx context.Context, tx Tx, by authz.Principal, d oci.Digest) error {
+	placements, err := tx.Placements(ctx, d)
+	if err != nil {
+		return err
+	}
+	for _, p := range placements {
+		if err := tx.EnqueueFor(ctx, by.Name(), f.JudgeJob, p.Repository.String()+"@"+d.String(), f.Clock()); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -44,7 +44,7 @@ type proving struct {
 
 // signedGate asks for what each of its rules names. Of the rules of a test, its
 // gate has one.
-const signedGate = "apiVersion: bonded.dev/v1\nkind: Gate\nname: signed\naccepts: [image]\n"
+const signedGate = "apiVersion: bonded.dev/v1\nkind: Gate\nname: signed\naccepts: [image, index]\n"
 
 // Rules about evidence.
 const (

@@ -10,12 +10,12 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/audit"
+	"github.com/bonded-dev/bonded/internal/cputest"
 	"github.com/bonded-dev/bonded/internal/db"
 	"github.com/bonded-dev/bonded/internal/db/dbtest"
 	"github.com/bonded-dev/bonded/internal/evidence"
@@ -24,15 +24,6 @@ import (
 	"github.com/bonded-dev/bonded/internal/testparts"
 	"github.com/bonded-dev/bonded/internal/vuln"
 )
-
-// cpu is the CPU time of this process, user and system.
-func cpu() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
 
 // benchEngine opens the engine that BONDED_BENCH_ENGINE names, SQLite when
 // it is not set.
@@ -149,14 +140,14 @@ func BenchmarkRead(b *testing.B) {
 			}},
 		} {
 			b.Run(fmt.Sprintf("%s/%d", op.name, size), func(b *testing.B) {
-				start, i := cpu(), 0
+				start, i := cputest.Used(b), 0
 				for b.Loop() {
 					if err := op.run(i * 7919 % size); err != nil {
 						b.Fatal(err)
 					}
 					i++
 				}
-				b.ReportMetric(float64(cpu()-start)/float64(b.N)/1000, "cpu-µs/op")
+				b.ReportMetric(float64(cputest.Used(b)-start)/float64(b.N)/1000, "cpu-µs/op")
 			})
 		}
 		if err := d.Close(); err != nil {
@@ -207,7 +198,7 @@ func BenchmarkWrite(b *testing.B) {
 				d := benchEngine(b)
 				var next atomic.Int64
 				b.SetParallelism(max(1, writers/runtime.GOMAXPROCS(0)))
-				start := cpu()
+				start := cputest.Used(b)
 				work := func() {
 					i := int(next.Add(1))
 					if err := d.Update(ctx, func(tx *db.Tx) error { return op.run(tx, i) }); err != nil {
@@ -226,7 +217,7 @@ func BenchmarkWrite(b *testing.B) {
 						}
 					})
 				}
-				b.ReportMetric(float64(cpu()-start)/float64(b.N)/1000, "cpu-µs/op")
+				b.ReportMetric(float64(cputest.Used(b)-start)/float64(b.N)/1000, "cpu-µs/op")
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tx/s")
 			})
 		}
@@ -259,7 +250,7 @@ func BenchmarkLoad(b *testing.B) {
 			waits <- all
 		}()
 		b.StartTimer()
-		start := cpu()
+		start := cputest.Used(b)
 		const n = 40_000
 		for i := 0; i < n; i += vuln.MaxBatch {
 			batch := vuln.Batch{Feed: "osv/Debian"}
@@ -272,7 +263,7 @@ func BenchmarkLoad(b *testing.B) {
 			}
 		}
 		b.StopTimer()
-		used := cpu() - start
+		used := cputest.Used(b) - start
 		stop.Store(true)
 		all := <-waits
 		slices.Sort(all)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -51,13 +52,13 @@ func (w *world) verified(as api.Enrolled, known ...tlog.Known) *api.AuditCheck {
 	return c
 }
 
-// TestAuditLog: an event is in the log within a second of its commit, for those
-// who may read audit events, on either engine.
+// TestAuditLog: an event gets into the log after its commit, for those who may
+// read audit events, on either engine.
 func TestAuditLog(t *testing.T) {
-	eachWorld(t, func(w *world) { w.logsWithin(time.Second) })
+	eachWorld(t, (*world).logs)
 }
 
-func (w *world) logsWithin(limit time.Duration) {
+func (w *world) logs() {
 	eve, reader := w.enrol("eve", "auditor"), w.enrol("ops", "reader")
 	w.events("principal.enrolled") // are in the log
 	for _, path := range []string{"/audit/log/checkpoint", "/audit/log/tile/entries/000.p/1"} {
@@ -70,15 +71,17 @@ func (w *world) logsWithin(limit time.Duration) {
 	if !before.OK || before.Entries == 0 {
 		w.Fatalf("%+v", before)
 	}
-	began := time.Now()
+	ctx, cancel := context.WithTimeout(w.Context(), time.Minute) // a hang, not a slow machine
+	defer cancel()
 	w.enrol("late", "reader")
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for w.verified(eve).Entries < before.Entries+3 { // invited, code made, enrolled
-		if time.Since(began) > limit {
-			w.Fatalf("%s after its commit an event is not in the log", time.Since(began))
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			w.Fatal("an event that was committed does not get into the log")
 		}
-		<-tick.C
 	}
 	head, err := audit.ParseHead(before.Origin, audit.FormatHead(before.Entries, rootOf(w.T, before)))
 	if err != nil {

@@ -2,7 +2,6 @@ package verify_test
 
 import (
 	"encoding/hex"
-	"syscall"
 	"testing"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 	sigstoreverify "github.com/sigstore/sigstore-go/pkg/verify"
 
 	"github.com/bonded-dev/bonded/internal/attest"
+	"github.com/bonded-dev/bonded/internal/cputest"
 	"github.com/bonded-dev/bonded/internal/verify"
 	"github.com/bonded-dev/bonded/internal/verify/verifytest"
 )
@@ -60,15 +60,6 @@ func cold(b testing.TB, i *verifytest.Instance, raw []byte) func() {
 	return func() { verified(b, v.Check(b.Context(), image, ref)) }
 }
 
-// cpu is the processor time that this process has used.
-func cpu(b testing.TB) time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
 // BenchmarkCold verifies one bundle that was never seen, and in turn with it by
 // sigstore-go alone, so that both meet the same machine. The bars: cpu-ns/op at
 // most 1.3 ms, ratio at most 1.1.
@@ -78,11 +69,11 @@ func BenchmarkCold(b *testing.B) {
 	var spent [2]time.Duration
 	for b.Loop() {
 		for n, check := range []func(){ours, theirs} {
-			start := cpu(b)
+			start := cputest.Used(b)
 			for range 10 {
 				check()
 			}
-			spent[n] += cpu(b) - start
+			spent[n] += cputest.Used(b) - start
 		}
 	}
 	b.ReportMetric(float64(spent[0])/float64(10*b.N), "cpu-ns/bundle")
@@ -98,7 +89,7 @@ func BenchmarkWarm(b *testing.B) {
 	for range 5 {
 		refs = append(refs, bundleReferrer(i.JSON(i.Bundle(verifytest.Spec{Payload: says}))))
 	}
-	start := cpu(b)
+	start := cputest.Used(b)
 	for b.Loop() {
 		for _, ref := range refs {
 			if r := v.Check(b.Context(), image, ref); len(r.Signatures) != 1 {
@@ -106,7 +97,7 @@ func BenchmarkWarm(b *testing.B) {
 			}
 		}
 	}
-	b.ReportMetric(float64(cpu(b)-start)/float64(b.N), "cpu-ns/image")
+	b.ReportMetric(float64(cputest.Used(b)-start)/float64(b.N), "cpu-ns/image")
 }
 
 // BenchmarkRefused is what a forged bundle costs, its reasons included.

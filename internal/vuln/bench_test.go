@@ -3,10 +3,9 @@ package vuln
 import (
 	"fmt"
 	"runtime"
-	"syscall"
 	"testing"
-	"time"
 
+	"github.com/bonded-dev/bonded/internal/cputest"
 	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/inventory"
 )
@@ -86,31 +85,22 @@ func BenchmarkFindings(b *testing.B) {
 		im := debian(x)
 		findings, _ := x.Findings(im)
 		b.Run(fmt.Sprintf("cold/%d", n), func(b *testing.B) {
-			start := cpuTime(b)
+			start := cputest.Used(b)
 			for b.Loop() {
 				x.memo = newMemo(memoCost)
 				x.Findings(im)
 			}
-			b.ReportMetric(float64(cpuTime(b)-start)/1e6/float64(b.N), "cpu-ms/op")
+			b.ReportMetric(float64(cputest.Used(b)-start)/1e6/float64(b.N), "cpu-ms/op")
 			b.ReportMetric(float64(len(findings)), "findings")
 		})
 		b.Run(fmt.Sprintf("warm/%d", n), func(b *testing.B) {
-			start := cpuTime(b)
+			start := cputest.Used(b)
 			for b.Loop() {
 				x.Findings(im)
 			}
-			b.ReportMetric(float64(cpuTime(b)-start)/1e6/float64(b.N), "cpu-ms/op")
+			b.ReportMetric(float64(cputest.Used(b)-start)/1e6/float64(b.N), "cpu-ms/op")
 		})
 	}
-}
-
-// cpuTime is what this process has used: the machine may be busy.
-func cpuTime(b *testing.B) time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func BenchmarkLookup(b *testing.B) {

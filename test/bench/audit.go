@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/audit"
@@ -185,25 +184,16 @@ func (g *grownLog) commit(ctx context.Context, from, n int) error {
 	})
 }
 
-// cpu is the CPU time of this process, in seconds.
-func cpu() (float64, error) {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0, fmt.Errorf("reading the CPU time: %w", err)
-	}
-	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9, nil
-}
-
 // spent is the CPU time that fn takes, in seconds.
 func spent(fn func() error) (float64, error) {
-	before, err := cpu()
+	before, err := ownCPU()
 	if err != nil {
 		return 0, err
 	}
 	if err := fn(); err != nil {
 		return 0, err
 	}
-	after, err := cpu()
+	after, err := ownCPU()
 	return after - before, err
 }
 

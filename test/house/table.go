@@ -91,6 +91,7 @@ var rooms = map[string]room{
 	"cmd/bonded":         {tier: wiring, also: map[string]string{"internal/cli": "is it", "internal/server": "starts it", "client": "asks a server"}},
 
 	"internal/testparts": {tier: tests},
+	"internal/cputest":   {tier: tests},
 	"test":               {tier: tests},
 }
 

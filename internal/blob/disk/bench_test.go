@@ -5,25 +5,15 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/bonded-dev/bonded/internal/blob/blobtest"
 	"github.com/bonded-dev/bonded/internal/blob/disk"
+	"github.com/bonded-dev/bonded/internal/cputest"
 	"github.com/bonded-dev/bonded/internal/oci"
 )
 
 const benchSize = 128 << 20
-
-// cpu is the processor time that this process has used.
-func cpu() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
 
 // pieces gives data as a TLS connection does, 16 KiB at a time.
 type pieces struct{ io.Reader }
@@ -35,12 +25,12 @@ func bench(b *testing.B, write func(i int, data []byte)) {
 	b.SetBytes(benchSize)
 	b.ReportAllocs()
 	b.ResetTimer()
-	before := cpu()
+	before := cputest.Used(b)
 	for i := range b.N {
 		copy(data, []byte{byte(i), byte(i >> 8), byte(i >> 16)})
 		write(i, data)
 	}
-	b.ReportMetric(float64((cpu()-before).Microseconds())/1000/float64(b.N), "cpu-ms/op")
+	b.ReportMetric(float64((cputest.Used(b)-before).Microseconds())/1000/float64(b.N), "cpu-ms/op")
 }
 
 // BenchmarkRaw is what Append and Commit are measured against: the same bytes

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/bonded-dev/bonded/internal/cputest"
 	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/inventory"
 	"github.com/bonded-dev/bonded/internal/oci"
@@ -224,9 +225,9 @@ func TestIndexForOnAMirror(t *testing.T) {
 	whole := b.whole()
 	for _, ecosystems := range [][]string{{"Debian:12", "Go"}, {"Alpine:v3.20", "npm", "PyPI"}} {
 		im := imageOf(named(b, ecosystems)...)
-		cpu := cpuTime(t)
+		cpu := cputest.Used(t)
 		x := b.indexFor(im)
-		spent := cpuTime(t) - cpu
+		spent := cputest.Used(t) - cpu
 		found := b.same(im, x, whole)
 		t.Logf("%v: %d packages, %d findings, %.2f CPU s", ecosystems, len(im.Packages), len(found), spent.Seconds())
 	}

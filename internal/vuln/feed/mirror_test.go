@@ -5,10 +5,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
+	"github.com/bonded-dev/bonded/internal/cputest"
 	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/inventory"
 	"github.com/bonded-dev/bonded/internal/testparts"
@@ -28,9 +27,9 @@ func TestMirror(t *testing.T) {
 		}
 	}
 	b.loader = NewLoader(b.opts)
-	cpu := cpuTime(t)
+	cpu := cputest.Used(t)
 	r := b.load()
-	t.Logf("first load: %d records of %d feeds in %.1f CPU s", r.Snapshot.Advisories, len(r.Feeds), (cpuTime(t) - cpu).Seconds())
+	t.Logf("first load: %d records of %d feeds in %.1f CPU s", r.Snapshot.Advisories, len(r.Feeds), (cputest.Used(t) - cpu).Seconds())
 	for _, f := range r.Feeds {
 		if f.Err != nil || f.Skipped*1000 > f.Records+999 {
 			t.Errorf("feed %s: %d of %d skipped, %v; error %v", f.Name, f.Skipped, f.Records, f.Reasons, f.Err)
@@ -39,19 +38,19 @@ func TestMirror(t *testing.T) {
 	b.opts.Progress = nil
 	t.Logf("live heap at most %d MiB while loading, %d MiB afterwards", peak>>20, heap()>>20)
 	b.loader = NewLoader(b.opts) // one that remembers nothing
-	cpu = cpuTime(t)
+	cpu = cputest.Used(t)
 	if r := b.load(); r.Changed {
 		t.Errorf("loading the same mirror again made snapshot %d: %v", r.Snapshot.Seq, summary(r))
 	}
-	t.Logf("second load: %.2f CPU s", (cpuTime(t) - cpu).Seconds())
+	t.Logf("second load: %.2f CPU s", (cputest.Used(t) - cpu).Seconds())
 
 	before := heap()
-	cpu = cpuTime(t)
+	cpu = cputest.Used(t)
 	x, err := vuln.Load(t.Context(), b.store)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("index: %d KiB of heap, built in %.2f CPU s", (heap()-before)>>10, (cpuTime(t) - cpu).Seconds())
+	t.Logf("index: %d KiB of heap, built in %.2f CPU s", (heap()-before)>>10, (cputest.Used(t) - cpu).Seconds())
 	if grown := int64(heap() - before); grown > 60<<20 {
 		t.Errorf("the index takes %d MiB", grown>>20)
 	}
@@ -67,14 +66,6 @@ func heap() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
-}
-
-func cpuTime(t *testing.T) time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // knownFaults is a package and what the databases say about it.

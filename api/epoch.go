@@ -37,10 +37,14 @@ type RepositoryEpoch struct {
 }
 
 // StateDigest returns the digest of a state: SHA-256 of its lines, each with its
-// line feed.
+// line feed; "" for what are no lines: two in one would have the digest of both,
+// and hide the second.
 func StateDigest(lines []string) string {
 	h := sha256.New()
 	for _, l := range lines {
+		if strings.Contains(l, "\n") {
+			return ""
+		}
 		h.Write([]byte(l + "\n"))
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))

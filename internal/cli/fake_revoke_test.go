@@ -26,7 +26,7 @@ func states() map[string]api.RepositoryEpoch {
 	other := at("dev/other", 7, now)
 	other.Digest = snapDigest
 	return map[string]api.RepositoryEpoch{
-		"dev/payments/api": ok, "dev/frozen": frozen, "dev/other": other, "dev/ahead": at("dev/ahead", 1, now.Add(time.Hour)), "dev/new": at("dev/new", 1, now),
+		"dev/payments/api": ok, "dev/frozen": frozen, "dev/other": other, "dev/ahead": at("dev/ahead", 1, now.Add(time.Hour)), "dev/new": at("dev/new", 1, now), "dev/swapped": at("dev/new", 1, now),
 	}
 }
 

@@ -168,6 +168,8 @@ func allowed(repository string) *api.Decision {
 // whys are the answers by reference.
 func whys() map[string]api.Why {
 	good := api.Artifact{Repository: "dev/payments/api", Digest: goodDigest, Tags: []string{"1.7"}, Kind: "image", State: "admitted"}
+	signed := good
+	signed.Repository, signed.Tags = "dev/signed", []string{"1"}
 	held := api.Artifact{Repository: "production/new", Digest: goodDigest, Kind: "image", State: "held"}
 	doubt := denied("production")
 	doubt.Outcome, doubt.Reasons = api.CannotTell, doubt.Reasons[2:]
@@ -190,7 +192,7 @@ func whys() map[string]api.Why {
 		"production/doubt:1": {Artifact: held, Held: true, Decision: doubt},
 		"production/twice:1": {Artifact: held, Held: true, Decision: &twice},
 		"production/stays:1": {Artifact: artifact, Decision: staying},
-		"dev/signed:1":       {Artifact: good, Decision: allowed("dev/signed"), Evidence: said()},
+		"dev/signed:1":       {Artifact: signed, Decision: allowed("dev/signed"), Evidence: said()},
 		"dev/sig:1":          {Artifact: api.Artifact{Repository: "dev/sig", Digest: goodDigest, Kind: "evidence", State: "attached"}},
 	}
 }

@@ -81,14 +81,18 @@ func originOf(raw string) string {
 }
 
 // fresh holds the state of a repository of a server against what was seen of it,
-// and keeps it if it is newer. It refuses, with exitDenied, a state that is older
+// and keeps it if it is newer. It refuses, with exitDenied, that of another
+// repository, of which nothing may have been seen, a state that is older
 // than one that was seen, another one of the same number, and one that has
 // expired; with exitCannotTell one from a time that this machine's clock does not
 // know yet. It does not verify the proof: who does calls it after.
-func (p *program) fresh(server string, e *api.Epoch) error {
+func (p *program) fresh(server, repository string, e *api.Epoch) error {
 	all, err := p.readSeen()
 	if err != nil {
 		return err
+	}
+	if e.Repository != repository {
+		return &failure{code: exitDenied, what: fmt.Sprintf("asked for the state of %s, the server answers with that of %s", repository, oci.Quote(e.Repository))}
 	}
 	origin := originOf(server)
 	before, known := all.Servers[origin][e.Repository]
@@ -172,7 +176,7 @@ func (p *program) runEpoch(ctx context.Context, arg string) error {
 	if ref.Tag != "" && api.StateDigest(e.State) != e.Digest {
 		return &failure{code: exitDenied, what: fmt.Sprintf("the lines of the state of %s are not those of its digest %s", ref.Repository, e.Digest)}
 	}
-	if err := p.fresh(l.URL, &e.Epoch); err != nil {
+	if err := p.fresh(l.URL, ref.Repository.String(), &e.Epoch); err != nil {
 		return err
 	}
 	return show(p, e, func(pg *page, e *api.RepositoryEpoch) { pg.epoch(e, ref.Tag) })
@@ -195,12 +199,20 @@ func (pg *page) epoch(e *api.RepositoryEpoch, tag string) {
 
 // current makes sure that what a server says of an artifact is no older than what
 // was seen of its repository, and is what the state of that says. A repository
-// that has no epoch, such as a sandbox, cannot be held against anything.
-func (p *program) current(ctx context.Context, c *client.Client, l login, w *api.Why) error {
+// that never had an epoch, such as a sandbox, cannot be held against anything.
+// asked is what the user named.
+func (p *program) current(ctx context.Context, c *client.Client, l login, asked string, w *api.Why) error {
+	ref, err := oci.ParseReference(reference(asked, l))
+	if err != nil {
+		ref = oci.Reference{} // a digest alone
+	}
+	if !ref.Repository.IsZero() && ref.Repository.String() != w.Repository {
+		return &failure{code: exitDenied, what: fmt.Sprintf("asked about %s, the server answers about %s", ref.Repository, oci.Quote(w.Repository))}
+	}
 	e, err := c.Epoch(ctx, w.Repository, true)
 	var refused *client.Error
 	if errors.As(err, &refused) && refused.Code == "not-found" {
-		return nil
+		return p.neverSeen(l.URL, w.Repository)
 	}
 	if err != nil {
 		return err
@@ -208,8 +220,14 @@ func (p *program) current(ctx context.Context, c *client.Client, l login, w *api
 	if api.StateDigest(e.State) != e.Digest {
 		return &failure{code: exitDenied, what: fmt.Sprintf("the lines of the state of %s are not those of its digest %s", w.Repository, e.Digest)}
 	}
-	if err := p.fresh(l.URL, &e.Epoch); err != nil {
+	if err := p.fresh(l.URL, w.Repository, &e.Epoch); err != nil {
 		return err
+	}
+	if named := api.TagIn(e.State, ref.Tag); ref.Tag != "" && ref.Digest.IsZero() && named != "" && named != w.Digest {
+		return &failure{
+			code: exitCannotTell, what: fmt.Sprintf("%s names %s, and in epoch %d of its repository %s", asked, short(w.Digest), e.Epoch.Epoch, short(named)),
+			next: "it may have moved just now: try again",
+		}
 	}
 	stands := api.PlacedIn(e.State, w.Digest)
 	if w.State == stands || w.State != "admitted" && stands == "" {
@@ -218,5 +236,22 @@ func (p *program) current(ctx context.Context, c *client.Client, l login, w *api
 	return &failure{
 		code: exitCannotTell, what: fmt.Sprintf("%s@%s is %s, and in epoch %d of its repository %s", w.Repository, short(w.Digest), w.State, e.Epoch.Epoch, or(stands)),
 		next: "it may have changed just now: try again",
+	}
+}
+
+// neverSeen refuses a repository that has no state now and had one: whoever
+// replays an old answer would only have to leave it out.
+func (p *program) neverSeen(server, repository string) error {
+	all, err := p.readSeen()
+	if err != nil {
+		return err
+	}
+	before, known := all.Servers[originOf(server)][repository]
+	if !known {
+		return nil
+	}
+	return &failure{
+		code: exitDenied, what: fmt.Sprintf("the server has no state of %s, expected at least epoch %d, which was seen on %s", repository, before.Epoch, before.At.UTC().Format(time.RFC3339)),
+		next: "ask the server itself, not a mirror or a restored one; its operator: bonded trust recover",
 	}
 }

@@ -166,7 +166,7 @@ func (p *program) verifyThere(ctx context.Context, asked string, f evidenceFlags
 	if err != nil {
 		return sought(err, asked, l)
 	}
-	if err := p.current(ctx, c, l, w); err != nil {
+	if err := p.current(ctx, c, l, asked, w); err != nil {
 		return err
 	}
 	v := &Verified{Target: named(w.Repository, w.Tags, w.Digest), Digest: w.Digest, Evidence: api.Evidence{Signatures: []api.Signature{}}}

@@ -389,6 +389,9 @@ func TestTampered(t *testing.T) {
 		{"a lift that was none", func(f *api.Custody) { f.Revocations[0].Lifted = f.Revocations[0].Made }, "event 7 does not lift it"},
 		{"a revocation is hidden", func(f *api.Custody) { f.Revocations = nil }, "not-provable revocations: revocation 1: event 8 speaks of it"},
 		{"state of a repository", func(f *api.Custody) { f.Epochs[0].State[1] = "tag 2 " + f.Digest }, "the lines of its state are not those that were signed"},
+		{"two lines of a state in one", func(f *api.Custody) {
+			f.Epochs[0].State = []string{strings.Join(f.Epochs[0].State, "\n")}
+		}, "the lines of its state are not those that were signed"},
 		{"state without lines", func(f *api.Custody) { f.Epochs[0].State = nil }, "not-provable epochs: repository production/app"},
 		{"state of another repository", func(f *api.Custody) { f.Epochs[0].Repository = "production/other" }, "the state is that of \"production/app\""},
 		{"state in another batch", func(f *api.Custody) { f.Epochs[0].Batch = 1 }, "batch 1 has no states of repositories"},

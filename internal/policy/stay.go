@@ -25,23 +25,31 @@ const minNotice = 24 * time.Hour
 // Stands reports whether a placement may stand in its zone at now, and when that
 // ends by itself (zero: it does not). Under clause Enter only allow lets it in.
 // Under Stay what cannot be told stays: only a deny takes out, and only with act
-// withdraw, or with act deadline once that has passed.
+// withdraw, or with act deadline once that has passed. What stays by a waiver
+// does so until that ends, or the deadline after it.
 func Stands(d *api.Decision, now time.Time) (stands bool, until time.Time) {
-	switch {
-	case Clause(d.Clause) != Stay:
+	if Clause(d.Clause) != Stay {
 		return d.Outcome == api.Allow, time.Time{}
-	case d.Outcome != api.Deny:
-		return true, time.Time{}
 	}
-	for _, r := range d.Reasons {
+	until = d.StayUntil
+	for i := range d.Reasons {
+		r := &d.Reasons[i]
 		if r.Outcome == api.Deny && Act(r.Act) == Withdraw {
 			return false, time.Time{}
 		}
+		until = earliest(until, waivedUntil(r))
 	}
-	if d.StayUntil.IsZero() {
-		return true, time.Time{}
+	return until.IsZero() || now.Before(until), until
+}
+
+// waivedUntil is the first moment at which something that a reason waives is
+// acted on; zero when there is none.
+func waivedUntil(r *api.Reason) time.Time {
+	var until time.Time
+	for i := range r.Waived {
+		until = earliest(until, r.Waived[i].Deadline)
 	}
-	return now.Before(d.StayUntil), d.StayUntil
+	return until
 }
 
 // stayUntil is the earliest deadline of the rules that deny; zero when there is
@@ -65,10 +73,7 @@ func Promises(d *api.Decision) map[string]time.Time {
 	}
 	var m map[string]time.Time
 	for _, r := range d.Reasons {
-		until := r.Until
-		for _, w := range r.Waived {
-			until = earliest(until, w.Deadline)
-		}
+		until := earliest(r.Until, waivedUntil(&r))
 		if !until.IsZero() {
 			if m == nil {
 				m = map[string]time.Time{}

@@ -173,10 +173,16 @@ func (e *evaluation) waived(r *rule, p permission, items []item, without api.Out
 		}
 		w.Facts = append(w.Facts, it.fact)
 	}
-	if e.clause != Stay || r.then != Deadline || without != api.Deny {
+	if e.clause != Stay || without != api.Deny {
 		return w
 	}
+	if r.then == Withdraw {
+		w.Deadline = p.until
+	}
 	for i := range items {
+		if r.then != Deadline {
+			break
+		}
 		if since, within := r.span(&items[i]); within > 0 && !since.IsZero() {
 			w.Deadline = earliest(w.Deadline, latest(latest(stamp(since), e.view.AdmittedAt).Add(within), p.until))
 		}

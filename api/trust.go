@@ -17,8 +17,10 @@ type Trust struct {
 	Keys    []KeyPlace `json:"keys"`
 	Logs    []LogState `json:"logs"`
 	// ForkProtection says what finds out a log that was set back; "" for nothing.
-	ForkProtection string   `json:"fork_protection"`
-	Endings        []Ending `json:"endings"` // soonest first
+	ForkProtection string `json:"fork_protection"`
+	// Witness is whom this server witnesses; nil where it witnesses nobody.
+	Witness *Witness `json:"witness,omitempty"`
+	Endings []Ending `json:"endings"` // soonest first
 	// Anchors are whom evidence is verified by, this server first.
 	Anchors  []AnchorState `json:"anchors"`
 	Problem  string        `json:"problem,omitempty"` // "" while all is well
@@ -51,6 +53,19 @@ type AnchorState struct {
 	// written.
 	AsOf    *time.Time `json:"as_of,omitempty"`
 	Problem string     `json:"problem,omitempty"` // why it cannot be asked
+}
+
+// Witness is a server as a witness of the logs of others.
+type Witness struct {
+	URL string      `json:"url"` // its submission prefix
+	Key string      `json:"key"` // that its cosignatures are checked by, NAME+ID+KEY
+	Of  []Witnessed `json:"of"`
+}
+
+// Witnessed is a log that is cosigned.
+type Witnessed struct {
+	Origin string `json:"origin"`
+	Size   int64  `json:"size"` // entries of the newest head that was cosigned
 }
 
 // Ending is when something stops being good.

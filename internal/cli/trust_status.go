@@ -64,6 +64,13 @@ func (pg *page) trust(t *api.Trust, l login) {
 		pg.fact("", s.Key)
 	}
 	pg.fact("fork protection", or(t.ForkProtection))
+	if w := t.Witness; w != nil {
+		pg.fact("witness at", w.URL)
+		pg.fact("", w.Key)
+		for _, l := range w.Of {
+			pg.fact("witness of", l.Origin+", "+many(l.Size, "entry", "entries"))
+		}
+	}
 	for _, e := range t.Endings {
 		pg.fact(e.What, "good until "+e.At.Format(time.DateOnly))
 	}

@@ -26,8 +26,8 @@ type Trust struct {
 	// Keys says where private keys live that are not files of dir:
 	// "credential:NAME" for one that systemd hands over, "PLUGIN://REFERENCE" for
 	// one behind the program sigstore-kms-PLUGIN. Slots are ca-intermediate,
-	// log-rekor, log-ct, log-audit, tsa, issuer, tuf-snapshot, tuf-timestamp and
-	// sign. For ca-root, tuf-root and tuf-targets, which are in offline_keys, it is
+	// log-rekor, log-ct, log-audit, tsa, issuer, tuf-snapshot, tuf-timestamp,
+	// sign and witness. For ca-root, tuf-root and tuf-targets, which are in offline_keys, it is
 	// a PLUGIN that the first start, or a rotation, takes the key from. Optional.
 	// Default: files.
 	Keys map[string]string `yaml:"keys" json:"keys"`
@@ -48,6 +48,9 @@ type Trust struct {
 	// Quorum is how many of the witnesses must cosign; with fewer nothing is
 	// logged. Optional. Default: more than half of them.
 	Quorum int `yaml:"quorum" json:"quorum"`
+	// Witness makes this server a witness of the logs of others. Optional. Default:
+	// it is none.
+	Witness Witnessing `yaml:"witness" json:"witness"`
 
 	// Issuers are those whose identity tokens get certificates, beside the
 	// server's own. Optional. Default: none.
@@ -67,6 +70,15 @@ type Witness struct {
 	URL string `yaml:"url" json:"url"`
 	// Key is its key as it states it: NAME+ID+KEY. Needed.
 	Key string `yaml:"key" json:"key"`
+}
+
+// Witnessing says whose logs this server cosigns, each while it goes on from what
+// it was (c2sp.org/tlog-witness), at URL/witness/add-checkpoint.
+type Witnessing struct {
+	// Of are the keys of logs, NAME+ID+KEY, as "bonded trust logs" of their server
+	// has them; a key that was replaced can stay beside its successor. Optional.
+	// Default: none.
+	Of []string `yaml:"of" json:"of"`
 }
 
 // Issuer is an OpenID Connect issuer.
@@ -182,6 +194,11 @@ func (k *checker) witnesses(t *Trust) {
 		k.secureURL(field+".url", w.URL)
 		if strings.Count(w.Key, "+") < 2 {
 			k.bad(field+".key", "%.80q is no key of a witness: want NAME+ID+KEY", w.Key)
+		}
+	}
+	for i, key := range t.Witness.Of {
+		if strings.Count(key, "+") < 2 {
+			k.bad(fmt.Sprintf("trust.witness.of[%d]", i), "%.80q is no key of a log: want NAME+ID+KEY", key)
 		}
 	}
 	switch {

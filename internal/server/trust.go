@@ -42,6 +42,7 @@ type trusted struct {
 	rekor    *rekor.Log
 	ct       *ct.Log
 	tsa      *tsa.Authority
+	witness  atomic.Pointer[witness] // nil where it is none
 	keeper   *keeper
 	sign     *signing
 	anchors  func() []api.AnchorState // of the server
@@ -237,7 +238,7 @@ func (s *Server) wireTrust(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.wireLogs(); err != nil {
+	if err := errors.Join(s.wireLogs(), s.wireWitness()); err != nil {
 		return err
 	}
 	var issuers []ca.Issuer

@@ -24,6 +24,9 @@ func (t *trusted) Trust(ctx context.Context) (*api.Trust, error) {
 	if _, out.RootChecksum, err = t.tuf.FirstRoot(ctx); err != nil {
 		return nil, err
 	}
+	if out.Witness, err = t.witnessState(ctx); err != nil {
+		return nil, err
+	}
 	for _, k := range guard.Keys {
 		out.Keys = append(out.Keys, api.KeyPlace{Slot: string(k.Slot), Place: k.Place.String(), Strength: k.Place.Strength.String(), ID: t.instance.Key(k.Slot).ID()})
 	}

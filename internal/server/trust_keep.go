@@ -99,7 +99,7 @@ func (k *keeper) reload(ctx context.Context) error {
 		if err := k.trust.instance.Reload(ctx); err != nil {
 			return err
 		}
-		if err := k.rekey(ctx); err != nil {
+		if err := errors.Join(k.rekey(ctx), k.wireWitness()); err != nil {
 			return err
 		}
 	}

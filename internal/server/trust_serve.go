@@ -34,6 +34,7 @@ func (s *Server) trustRoutes(mux *http.ServeMux) {
 	} {
 		mux.Handle(prefix+"/", http.StripPrefix(prefix, h))
 	}
+	mux.HandleFunc(pathWitness+"/", t.serveWitness)
 }
 
 // secrets is authn as the issuer needs it: a secret is NAME:SECRET, or a

@@ -110,7 +110,7 @@ func newRecord(ctx context.Context, o Options, places map[Slot]Place, organizati
 		rec.Offline[s] = off.key(s).SPKI
 	}
 	d := draft{o: o, places: places, rec: rec, from: now.Add(-backdate), m: maker{organization, o.Clock, o.Rand}}
-	for _, s := range Slots() {
+	for _, s := range needed() {
 		if err := d.key(ctx, s); err != nil {
 			return nil, err
 		}

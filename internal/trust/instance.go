@@ -161,7 +161,8 @@ func (i *Instance) URL() string { return i.o.URL }
 // rotation.
 func (i *Instance) Version() string { return i.now.Load().digest }
 
-// Key returns the key of one of Slots; the zero Key for any other slot.
+// Key returns the key of one of Slots; the zero Key for any other slot, and for
+// Witness while there is none.
 func (i *Instance) Key(s Slot) Key { return i.now.Load().keys[s] }
 
 // CA returns the chain that signs certificates, our intermediate first, and
@@ -253,6 +254,9 @@ func (i *Instance) Places() Guard {
 	st := i.now.Load()
 	g := Guard{Weakest: Plugin}
 	for _, s := range Slots() {
+		if st.keys[s].Signer == nil {
+			continue
+		}
 		p := st.keys[s].Place
 		g.Keys = append(g.Keys, GuardedKey{s, p})
 		g.Weakest = min(g.Weakest, p.Strength)

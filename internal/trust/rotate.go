@@ -42,8 +42,8 @@ type RotateOptions struct {
 	// Forget are IDs of log keys (Public.ID) that leave the trusted root: what
 	// they signed verifies no more. The one in use cannot be forgotten.
 	Forget []string
-	// Offline are the offline keys. It may be nil where only Issuer and Sign
-	// are replaced, which the trusted root does not name.
+	// Offline are the offline keys. It may be nil where only Issuer, Sign and
+	// Witness are replaced, which the trusted root does not name.
 	Offline *Offline
 	// Overlap is how long what is replaced stays good for new signatures.
 	// Optional. Default DefaultOverlap; negative for none, after a theft.
@@ -66,7 +66,7 @@ func (c RotateOptions) replaces(slots ...Slot) bool {
 }
 
 // offlineFree are the slots that no document signed by an offline key names.
-var offlineFree = []Slot{Issuer, Sign}
+var offlineFree = []Slot{Issuer, Sign, Witness}
 
 // pendingName is the record of a rotation that clients may have learned of
 // already, and that this instance has not taken yet.

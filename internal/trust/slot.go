@@ -27,6 +27,9 @@ const (
 	TUFSnapshot  Slot = "tuf-snapshot"    // signs which metadata go together
 	TUFTimestamp Slot = "tuf-timestamp"   // signs that the metadata are fresh
 	Sign         Slot = "sign"            // signs what the server itself states
+	// Witness cosigns the logs of others. It is there once it was asked for: by
+	// Rotate, which needs no offline keys for it.
+	Witness Slot = "witness"
 )
 
 // The slots of the offline file.
@@ -51,12 +54,15 @@ const (
 // cosign takes a raw token only with RS256.
 var kinds = map[Slot]kind{
 	Intermediate: p256, LogRekor: ed25519Key, LogCT: p256, LogAudit: ed25519Key, TSA: p256,
-	Issuer: rsa2048, TUFSnapshot: p256, TUFTimestamp: p256, Sign: p256,
+	Issuer: rsa2048, TUFSnapshot: p256, TUFTimestamp: p256, Sign: p256, Witness: ed25519Key,
 	Root: p256, TUFRoot: p256, TUFTargets: p256,
 }
 
-// Slots lists what a running server needs, in the order of the documentation.
-func Slots() []Slot {
+// Slots lists what a running server has, in the order of the documentation.
+func Slots() []Slot { return append(needed(), Witness) }
+
+// needed are those of Slots that no instance is without.
+func needed() []Slot {
 	return []Slot{Intermediate, LogRekor, LogCT, LogAudit, TSA, Issuer, TUFSnapshot, TUFTimestamp, Sign}
 }
 

@@ -313,7 +313,7 @@ func TestOfflineFile(t *testing.T) {
 func TestPlacesNameTheWeakest(t *testing.T) {
 	w := newWorld(t)
 	i := w.init(InitOptions{})
-	if g := i.Places(); g.Weakest != OnThisDisk || !strings.Contains(g.Warning, "not encrypted") || len(g.Keys) != len(Slots()) {
+	if g := i.Places(); g.Weakest != OnThisDisk || !strings.Contains(g.Warning, "not encrypted") || len(g.Keys) != len(needed()) {
 		t.Errorf("with the offline file: %+v", g)
 	}
 	w.remove(OfflineName)
@@ -322,7 +322,7 @@ func TestPlacesNameTheWeakest(t *testing.T) {
 		t.Errorf("without it: %+v", g)
 	}
 	w.o.Places, w.o.Credentials = map[Slot]string{}, t.TempDir()
-	for _, s := range Slots() {
+	for _, s := range needed() {
 		w.o.Places[s] = "credential:bonded-" + string(s)
 		b, err := os.ReadFile(w.path(i.Key(s).Place.Name))
 		w.must(err)
@@ -385,7 +385,7 @@ func TestRotationKeepsOldSignatures(t *testing.T) {
 	if n, later := len(running.Issuers(w.now)), len(running.Issuers(w.now.Add(DefaultOverlap))); n != 2 || later != 1 {
 		t.Errorf("%d issuer keys now and %d after the overlap, want 2 and 1", n, later)
 	}
-	if left, _ := filepath.Glob(w.path("*" + keySuffix)); len(left) != len(Slots()) {
+	if left, _ := filepath.Glob(w.path("*" + keySuffix)); len(left) != len(needed()) {
 		t.Errorf("replaced private keys are left: %v", left)
 	}
 }
@@ -418,7 +418,7 @@ func TestRotateRefuses(t *testing.T) {
 			if err != nil || again.Version() != i.Version() {
 				t.Errorf("the instance changed: %v", err)
 			}
-			if left, _ := filepath.Glob(w.path("*" + keySuffix)); len(left) != len(Slots()) {
+			if left, _ := filepath.Glob(w.path("*" + keySuffix)); len(left) != len(needed()) {
 				t.Errorf("key files are left: %v", left)
 			}
 		})
@@ -452,7 +452,7 @@ func TestInterruptedRotationIsFinished(t *testing.T) {
 	if next := w.rotate(c); next.Version() != promised {
 		t.Error("what was published is not what came")
 	}
-	if left, _ := filepath.Glob(w.path("*" + keySuffix)); len(left) != len(Slots()) {
+	if left, _ := filepath.Glob(w.path("*" + keySuffix)); len(left) != len(needed()) {
 		t.Errorf("key files are left: %v", left)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,6 +30,8 @@ import (
 type clients struct {
 	file      string // PEM of the authority
 	cert, key string // PEM
+	ca        *x509.Certificate
+	by        *ecdsa.PrivateKey // of ca
 }
 
 func newClients(t *testing.T) clients {
@@ -38,11 +41,24 @@ func newClients(t *testing.T) clients {
 		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
 	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "build"}, DNSNames: []string{build}, NotBefore: ca.NotBefore,
 		NotAfter: ca.NotAfter, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, KeyUsage: x509.KeyUsageDigitalSignature}
-	c := clients{file: filepath.Join(t.TempDir(), "clients.pem"), cert: certificate(t, leaf, ca, &sub.PublicKey, key), key: private(t, sub)}
+	c := clients{file: filepath.Join(t.TempDir(), "clients.pem"), cert: certificate(t, leaf, ca, &sub.PublicKey, key), key: private(t, sub), ca: ca, by: key}
 	if err := os.WriteFile(c.file, []byte(certificate(t, ca, ca, &key.PublicKey, key)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// svid makes a certificate of a workload, with its key, both PEM.
+func (c clients) svid(t *testing.T, id string) (cert, key string) {
+	t.Helper()
+	u, err := url.Parse(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub := ecdsaKey(t)
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(3), NotBefore: c.ca.NotBefore, NotAfter: c.ca.NotAfter, URIs: []*url.URL{u},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, KeyUsage: x509.KeyUsageDigitalSignature}
+	return certificate(t, leaf, c.ca, &sub.PublicKey, c.by), private(t, sub)
 }
 
 // config has the server take their certificates.

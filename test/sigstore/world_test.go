@@ -87,6 +87,15 @@ func (w *world) write(name, content string) {
 	}
 }
 
+func (w *world) read(name string) string {
+	w.Helper()
+	b, err := os.ReadFile(w.at(name))
+	if err != nil {
+		w.Fatal(err)
+	}
+	return string(b)
+}
+
 // host is the registry's, with its port.
 func (w *world) host() string { return strings.TrimPrefix(w.server.URL(), "https://") }
 

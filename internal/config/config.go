@@ -200,7 +200,8 @@ func (f Feed) Every() time.Duration {
 type Limits struct {
 	// Blob is the largest blob. Optional. Default 64GiB.
 	Blob Size `yaml:"blob" json:"blob"`
-	// Referrers is how many referrers one subject may have. Optional. Default 1000.
+	// Referrers is how many referrers one subject may have; half of them may be of
+	// one principal. Optional. Default 1000.
 	Referrers int `yaml:"referrers" json:"referrers"`
 	// Lease is how long an uploaded blob waits for a manifest that uses it.
 	// Optional. Default 24h.

@@ -298,8 +298,35 @@ func (p *putting) checkSubject(ctx context.Context, tx Tx) error {
 	if err != nil {
 		return err
 	}
-	if len(referrers) >= p.flow.Limits.Referrers && !slices.Contains(referrers, p.m.Digest) {
-		return fmt.Errorf("%w: %s has %d referrers already, at most %d", ErrRefused, subject, len(referrers), p.flow.Limits.Referrers)
+	if slices.Contains(referrers, p.m.Digest) {
+		return nil
+	}
+	return p.room(ctx, tx, subject, referrers, 1)
+}
+
+// room bounds what refers to a subject, with more to come; and what of it one
+// principal has brought to half of that, so that nobody alone can keep out the
+// signature of another.
+func (p *putting) room(ctx context.Context, tx Tx, subject oci.Digest, referrers []oci.Digest, more int) error {
+	limit, who := p.flow.Limits.Referrers, p.act.Principal().Name()
+	if len(referrers)+more > limit {
+		return fmt.Errorf("%w: %s has %d referrers already, at most %d", ErrRefused, subject, len(referrers), limit)
+	}
+	share, own := max(limit/2, 1), more
+	if len(referrers)+more <= share {
+		return nil
+	}
+	for _, d := range referrers {
+		placements, err := tx.Placements(ctx, d)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(placements, func(at repo.Placement) bool { return at.BroughtBy == who }) {
+			own++
+		}
+	}
+	if own > share {
+		return fmt.Errorf("%w: %s has brought %d of the referrers of %s already, at most %d of one", ErrRefused, who, own-more, subject, share)
 	}
 	return nil
 }
@@ -391,7 +418,10 @@ func (p *putting) join(ctx context.Context, tx Tx) error {
 			return err
 		}
 	}
-	return nil
+	if len(p.joined) == 0 {
+		return nil
+	}
+	return p.room(ctx, tx, p.m.Digest, referrers, 0)
 }
 
 // spread attaches evidence in every gated repository its subject stands in, with

@@ -18,7 +18,7 @@ import (
 
 // TestManifestRefused: what a push may not be, and that it then leaves nothing.
 func TestManifestRefused(t *testing.T) {
-	w := newWorld(t, push.Limits{Referrers: 2})
+	w := newWorld(t, push.Limits{Referrers: 4})
 	layer := w.upload(ann, app, "application/vnd.oci.image.layer.v1.tar", "a layer")
 	config := w.upload(ann, app, oci.MediaTypeConfig, `{"architecture":"amd64","os":"linux"}`)
 	absent := oci.Descriptor{MediaType: layer.MediaType, Digest: oci.FromBytes([]byte("absent")), Size: 6}
@@ -76,6 +76,32 @@ func TestManifestRefused(t *testing.T) {
 	_, err = w.Manifest(t.Context(), w.act(ann, authz.Push, app), w.viewer(ann, app), push.Put{Raw: raw, MediaType: oci.MediaTypeManifest, Digest: absent.Digest})
 	if !errors.Is(err, push.ErrDigestMismatch) && !errors.Is(err, oci.ErrManifestInvalid) {
 		t.Errorf("under another digest: %v", err)
+	}
+}
+
+// TestReferrersOfOne: who brings evidence without end keeps out nobody else's, also
+// not where it waited for what it is about.
+func TestReferrersOfOne(t *testing.T) {
+	w := newWorld(t, push.Limits{Referrers: 4})
+	subject := w.pushed(ann, app, w.image(ann, app, "one"))
+	for i := range 2 {
+		w.pushed(bob, app, w.note(bob, app, subject, fmt.Sprint(i)))
+	}
+	_, err := w.put(bob, authz.Push, app, w.note(bob, app, subject, "too many"))
+	w.wantErr("a third of one", err, push.ErrRefused)
+	ours := w.pushed(ann, app, w.note(ann, app, subject, "signed"))
+	w.pushed(ann, app, w.note(ann, app, subject, "signed")) // again
+	w.pushed(bob, other, w.note(bob, other, subject, "waits"))
+	_, err = w.put(bob, authz.Push, other, w.image(bob, other, "one"))
+	w.wantErr("an image with what waited for it", err, push.ErrRefused)
+	if _, err := w.db.PlacementOf(t.Context(), other, subject.Digest); err == nil {
+		t.Error("what was refused was placed")
+	}
+	w.pushed(ann, app, w.note(ann, app, subject, "tested"))
+	_, err = w.put(eve, authz.Attach, app, w.note(eve, app, subject, "one more than there may be"))
+	w.wantErr("one more than there may be", err, push.ErrRefused)
+	if p := w.at(app, ours.Digest); p.State != repo.Attached {
+		t.Errorf("the signature is %+v", p)
 	}
 }
 

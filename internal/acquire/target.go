@@ -53,6 +53,13 @@ func parseTarget(s string) (target, error) {
 	return target{}, absent("name an image with its registry, as docker.io/library/debian:12", "there is no such file or folder, and it names no registry")
 }
 
+// InRegistry returns the reference by which a target names something in a
+// registry, without its host; false for what lies in files.
+func InRegistry(target string) (oci.Reference, bool) {
+	t, err := parseTarget(target)
+	return t.ref.Reference, err == nil && t.path == ""
+}
+
 // exists reports whether there is something at a path, also when it may not be
 // looked at: opening it then says why.
 func exists(path string) bool {

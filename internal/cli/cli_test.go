@@ -38,12 +38,15 @@ func TestMain(m *testing.M) {
 // clock and the parts that need a server's stores.
 func bonded() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	env := cli.Env{Vars: os.Environ(), Version: "1.2.3", Clock: func() time.Time { return now }, After: time.After, Hostname: "box", Deps: fakeParts()}
+	env := cli.Env{Vars: os.Environ(), Version: "1.2.3", Clock: func() time.Time { return now }, After: soon, Hostname: "box", Deps: fakeParts()}
 	width, _ := strconv.Atoi(os.Getenv("TEST_WIDTH")) // no terminal where it is not set
 	code := cli.Run(ctx, env, cli.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Width: width}, os.Args[1:])
 	stop()
 	os.Exit(code)
 }
+
+// soon is time.After for those who have no time.
+func soon(d time.Duration) <-chan time.Time { return time.After(d / 50) }
 
 // fakeParts stand for the parts that only main knows.
 func fakeParts() cli.Deps {
@@ -117,7 +120,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:      *update,
 		RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
-			f := newFakeServer()
+			f := newFakeServer(t)
 			env.Values["fake"] = f
 			env.Defer(func() {
 				f.Close()
@@ -223,7 +226,7 @@ func (s *stream) Write(p []byte) (int, error) {
 
 // TestTail follows the events of a server until it is interrupted.
 func TestTail(t *testing.T) {
-	f := newFakeServer()
+	f := newFakeServer(t)
 	defer f.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	out, pause, code := &stream{wrote: make(chan string, 1)}, make(chan time.Time), make(chan int)

@@ -1,17 +1,28 @@
 package cli_test
 
 import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/attest"
+	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/sign"
+	"github.com/bonded-dev/bonded/internal/sign/seal"
+	"github.com/bonded-dev/bonded/internal/trust"
+	"github.com/bonded-dev/bonded/internal/verify/verifytest"
 )
 
-// states are the answers about repositories, by name.
+// states are those of repositories, by name, before they are proven.
 func states() map[string]api.RepositoryEpoch {
 	lines := []string{"placement " + goodDigest + " admitted", "tag 1.7 " + goodDigest}
 	at := func(repository string, n int64, made time.Time) api.RepositoryEpoch {
@@ -20,14 +31,68 @@ func states() map[string]api.RepositoryEpoch {
 			Text:  "no batch proves this state yet; ask again in a few seconds", State: lines,
 		}
 	}
-	ok := at("dev/payments/api", 41, now.Add(-time.Hour))
-	ok.Proven, ok.Index, ok.Batch = true, 3, &api.Batch{Number: 17, Digest: gateDigest}
-	frozen := at("dev/frozen", 5, now.Add(-25*time.Hour))
 	other := at("dev/other", 7, now)
 	other.Digest = snapDigest
-	return map[string]api.RepositoryEpoch{
-		"dev/payments/api": ok, "dev/frozen": frozen, "dev/other": other, "dev/ahead": at("dev/ahead", 1, now.Add(time.Hour)), "dev/new": at("dev/new", 1, now), "dev/swapped": at("dev/new", 1, now),
+	signed := at("dev/signed", 3, now)
+	signed.State = []string{"placement " + goodDigest + " admitted", "tag 1 " + goodDigest}
+	signed.Digest = api.StateDigest(signed.State)
+	all := map[string]api.RepositoryEpoch{"dev/other": other, "dev/signed": signed}
+	for _, e := range []api.RepositoryEpoch{
+		at("dev/payments/api", 41, now.Add(-time.Hour)), at("dev/frozen", 5, now.Add(-25*time.Hour)), at("dev/ahead", 1, now.Add(time.Hour)),
+		at("dev/new", 1, now), at("dev/waits", 1, now), at("dev/forged", 1, now), at("dev/elsewhere", 1, now), at("dev/swapped", 1, now),
+	} {
+		all[e.Repository] = e
 	}
+	return all
+}
+
+// prove puts all states into one batch, in the order of their names. That of
+// dev/waits is in none, dev/forged says something else than was signed,
+// dev/elsewhere was signed by another server, and dev/swapped is dev/new's.
+func (f *fakeServer) prove() map[string]api.RepositoryEpoch {
+	all := states()
+	names := slices.Sorted(maps.Keys(all))
+	var leaves []sign.Hash
+	for _, name := range names {
+		e := all[name]
+		e.Payload = must(json.Marshal(e.Epoch))
+		all[name] = e
+		leaves = append(leaves, sign.PayloadHash(e.Payload))
+	}
+	batch := f.batch(f.URL, leaves)
+	for i, name := range names {
+		e := all[name]
+		e.Proven, e.Text, e.Index, e.Batch = true, "", int64(i), batch
+		for _, h := range sign.Path(leaves, i) {
+			e.Path = append(e.Path, hex.EncodeToString(h[:]))
+		}
+		switch name {
+		case "dev/waits":
+			e = states()[name]
+		case "dev/forged":
+			e.Epoch.Epoch, e.Payload = 9, bytes.Replace(e.Payload, []byte(`"epoch":1`), []byte(`"epoch":9`), 1)
+		case "dev/swapped":
+			e = all["dev/new"]
+		case "dev/elsewhere":
+			e.Batch = f.batch("https://elsewhere.example", leaves)
+		}
+		all[name] = e
+	}
+	return all
+}
+
+// batch signs a batch of states, as the server of that name.
+func (f *fakeServer) batch(name string, leaves []sign.Hash) *api.Batch {
+	describe := func(leaves []sign.Hash) sign.Tree {
+		root := sign.Root(leaves)
+		return sign.Tree{Count: int64(len(leaves)), Root: hex.EncodeToString(root[:])}
+	}
+	states := describe(leaves)
+	p := sign.Predicate{Number: 17, At: now, Decisions: describe(nil), Epochs: &states}
+	statement := must(attest.Make(seal.TypeBatch, p, attest.About(name+"/batches/17", oci.MustDigest("sha256:"+p.Decisions.Root))))
+	identity, issuer := trust.IdentityOf(name)
+	bundle := f.sigstore.JSON(f.sigstore.Bundle(verifytest.Spec{Payload: statement, Identity: identity, Issuer: issuer, At: now}))
+	return &api.Batch{Number: 17, Digest: oci.FromBytes(statement).String(), Bundle: bundle}
 }
 
 // trustEnds answers about revocations and states.
@@ -64,7 +129,7 @@ func (f *fakeServer) trustEnds(handle handler) {
 		return api.Revoked{Revocation: api.Revocation{ID: 4, What: badDigest, Lifted: &api.Lifted{By: "ann", At: now, Reason: req.Reason}}, Hits: []api.RevocationHit{given}}, nil
 	})
 	handle("GET /api/v1/epoch", func(r *http.Request) (any, *api.Error) {
-		e, ok := states()[r.URL.Query().Get("repository")]
+		e, ok := f.proven()[r.URL.Query().Get("repository")]
 		if !ok {
 			return nil, notFound(r)
 		}

@@ -12,9 +12,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/verify/verifytest"
 )
 
 // now is the time in all scripts.
@@ -43,10 +45,13 @@ type fakeServer struct {
 	audit    *fakeAudit
 	// repository is its TUF repository, made when it is first asked for.
 	repository func() (*fakeRepository, error)
+	// Its keys, and what it has proven by them once somebody asks.
+	sigstore *verifytest.Instance
+	proven   func() map[string]api.RepositoryEpoch
 }
 
-func newFakeServer() *fakeServer {
-	f := &fakeServer{accounts: map[string]*api.Account{}, secrets: map[string]string{"ann": "s3cret"}, codes: map[string]string{"KX4P-9QTM": "bob"}}
+func newFakeServer(t testing.TB) *fakeServer {
+	f := &fakeServer{sigstore: verifytest.New(t, "bonded.example"), accounts: map[string]*api.Account{}, secrets: map[string]string{"ann": "s3cret"}, codes: map[string]string{"KX4P-9QTM": "bob"}}
 	f.accounts["ann"] = &api.Account{Name: "ann", Human: true, Grants: []string{"admin=**"}, Created: now.AddDate(0, -1, 0), Tokens: []api.Token{
 		{ID: "7f3a9c21", Label: "ann@box", Created: now.AddDate(0, -1, 0), Expires: now.AddDate(0, 2, 0), Used: now.Add(-time.Hour)},
 		{ID: "00ff", Label: "old", Scope: []string{"reader=dev/**"}, Created: now.AddDate(0, -6, 0), Expires: now.AddDate(0, -3, 0)},
@@ -60,6 +65,7 @@ func newFakeServer() *fakeServer {
 		f.events = append(f.events, e)
 	}
 	f.audit = newFakeAudit(f.events)
+	f.proven = sync.OnceValue(f.prove)
 	f.Server = httptest.NewServer(f.routes())
 	return f
 }

@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -13,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	trustroot "github.com/sigstore/protobuf-specs/gen/pb-go/trustroot/v1"
+
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/cli"
 	"github.com/bonded-dev/bonded/internal/config"
@@ -23,7 +26,7 @@ import (
 // signs answers what a server that signs does. Its TUF repository is a real
 // one, of an instance that is made when it is first asked for.
 func (f *fakeServer) signs(mux *http.ServeMux, handle handler) {
-	repository := sync.OnceValues(func() (*fakeRepository, error) { return newRepository(f.URL, f.audit) })
+	repository := sync.OnceValues(func() (*fakeRepository, error) { return newRepository(f.URL, f.root(), f.audit) })
 	f.repository = repository
 	mux.HandleFunc("/tuf/", func(w http.ResponseWriter, r *http.Request) {
 		h, err := repository()
@@ -58,6 +61,16 @@ func (f *fakeServer) signs(mux *http.ServeMux, handle handler) {
 	})
 }
 
+// root is what the states of repositories are verified by.
+func (f *fakeServer) root() []byte {
+	raw := f.sigstore.TrustedRoot(func(r *trustroot.TrustedRoot) { r.CertificateAuthorities[0].Uri = f.URL + trust.PathFulcio })
+	var out bytes.Buffer
+	if err := json.Indent(&out, raw, "", "  "); err != nil {
+		panic(err)
+	}
+	return out.Bytes()
+}
+
 // fakeRepository is a TUF repository with the keys to publish again.
 type fakeRepository struct {
 	*tuf.Repository
@@ -65,9 +78,10 @@ type fakeRepository struct {
 	off   *trust.Offline
 }
 
-// newRepository is the TUF repository of an instance made now. Its clients
-// look at the clock of the machine.
-func newRepository(url string, log *fakeAudit) (*fakeRepository, error) {
+// newRepository is the TUF repository of an instance made now; root, where it is
+// not nil, is its trusted root in the place of the instance's. Its clients look at
+// the clock of the machine.
+func newRepository(url string, root []byte, log *fakeAudit) (*fakeRepository, error) {
 	dir, err := os.MkdirTemp("", "bonded-fake-")
 	if err != nil {
 		return nil, err
@@ -81,6 +95,9 @@ func newRepository(url string, log *fakeAudit) (*fakeRepository, error) {
 		r.off = off
 		if r.files, err = tuf.Documents(i); err != nil {
 			return err
+		}
+		if root != nil {
+			r.files[trust.TrustedRootName] = root
 		}
 		return r.publish(log)
 	}})

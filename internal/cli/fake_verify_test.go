@@ -34,6 +34,14 @@ func fakeVerify(_ context.Context, r cli.VerifyRequest) (*cli.Verified, error) {
 	}
 	r.Step("looking for evidence")
 	v := &cli.Verified{Target: r.Target, Digest: goodDigest, Evidence: api.Evidence{Anchors: "ab12", Signatures: []api.Signature{}}}
+	switch r.Target { // as if they were in registries
+	case "bad.tar":
+		v.Digest = badDigest
+	case "moved.tar":
+		v.Repository, v.Tag = "dev/payments/api", "1.8"
+	case "renamed.tar":
+		v.Repository, v.Tag = "mirror/api", "1.7"
+	}
 	if r.Key == "right.pub" {
 		sig := said().Signatures[2]
 		sig.Anchor = r.Anchor

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,13 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"github.com/bonded-dev/bonded/api"
-	"github.com/bonded-dev/bonded/client"
-	"github.com/bonded-dev/bonded/internal/oci"
 )
 
 // seenFile is the file, in the folder of what this user has seen, that keeps the
@@ -26,8 +22,8 @@ const seenFile = "epochs.json"
 // maxSeen bounds that file, in bytes.
 const maxSeen = 64 << 20
 
-// seen is what it holds: by the origin of a server (scheme://host[:port]) and by
-// repository.
+// seen is what it holds: by the name of a server (scheme://host[:port], see
+// docs/format/batch.md) and by repository.
 type seen struct {
 	Version int                             `json:"version"` // 1
 	Servers map[string]map[string]seenEpoch `json:"servers"`
@@ -80,21 +76,22 @@ func originOf(raw string) string {
 	return strings.ToLower(u.Scheme + "://" + u.Host)
 }
 
-// fresh holds the state of a repository of a server against what was seen of it,
-// and keeps it if it is newer. It refuses, with exitDenied, that of another
-// repository, of which nothing may have been seen, a state that is older
-// than one that was seen, another one of the same number, and one that has
-// expired; with exitCannotTell one from a time that this machine's clock does not
-// know yet. It does not verify the proof: who does calls it after.
-func (p *program) fresh(server, repository string, e *api.Epoch) error {
+// fresh holds the state of a repository, as a server of that name has proven it,
+// against what was seen of it, and keeps it if it is newer. It refuses, with
+// exitDenied, a state that is older than one that was seen, another one of the same
+// number, and one that has expired; with exitCannotTell one from a time that this
+// machine's clock does not know yet.
+func (p *program) fresh(name string, e *api.Epoch) error {
+	unlock, err := p.lockSeen()
+	if err != nil {
+		return fmt.Errorf("keeping what was seen: %w", err)
+	}
+	defer unlock()
 	all, err := p.readSeen()
 	if err != nil {
 		return err
 	}
-	if e.Repository != repository {
-		return &failure{code: exitDenied, what: fmt.Sprintf("asked for the state of %s, the server answers with that of %s", repository, oci.Quote(e.Repository))}
-	}
-	origin := originOf(server)
+	origin := originOf(name)
 	before, known := all.Servers[origin][e.Repository]
 	if err := notFresh(e, before, p.env.Clock()); err != nil {
 		return err
@@ -108,7 +105,11 @@ func (p *program) fresh(server, repository string, e *api.Epoch) error {
 	if all.Servers[origin] == nil {
 		all.Servers[origin] = map[string]seenEpoch{}
 	}
-	all.Servers[origin][e.Repository] = seenEpoch{Epoch: e.Epoch, Digest: e.Digest, At: e.At}
+	now := seenEpoch{Epoch: e.Epoch, Digest: e.Digest, At: e.At}
+	if now.At.Before(before.At) { // the server's clock was set back, which makes nothing young
+		now.At = before.At
+	}
+	all.Servers[origin][e.Repository] = now
 	b, err := json.MarshalIndent(all, "", "  ")
 	if err == nil {
 		err = writePrivate(filepath.Join(p.stateDir(), seenFile), append(b, '\n'))
@@ -117,6 +118,22 @@ func (p *program) fresh(server, repository string, e *api.Epoch) error {
 		return fmt.Errorf("keeping what was seen: %w", err)
 	}
 	return nil
+}
+
+// lockSeen keeps other runs of this command from the file while it is read and
+// written: else one that had seen an older state could put that back.
+func (p *program) lockSeen() (unlock func(), err error) {
+	if err := os.MkdirAll(p.stateDir(), 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(p.stateDir(), seenFile+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() { _ = f.Close() }, nil // which gives the lock up
 }
 
 // notFresh says why a state is not to be gone by; before is zero where none was
@@ -141,117 +158,4 @@ func notFresh(e *api.Epoch, before seenEpoch, now time.Time) error {
 		return stale(exitCannotTell, "epoch %d was made on %s, and the clock of this machine says %s", e.Epoch, e.At.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	return nil
-}
-
-func (p *program) epoch() *cobra.Command {
-	return &cobra.Command{
-		Use:   "epoch REPOSITORY|REFERENCE",
-		Short: "Say whether the state of a repository is older than one seen",
-		Long: `Ask the server for the state of a repository and its number, the epoch, which
-grows with each change. The newest that this user has seen is kept: an older
-one, another one of the same number, and one that has expired are refused, as
-after a restored backup, or from a mirror that was stopped.
-
-Exits with 0 when it is current, 1 when it is refused, 3 when the clocks of the
-two machines do not agree.`,
-		Example: "  bonded epoch production/payments/api\n  bonded epoch production/payments/api:1.8",
-		Args:    cobra.ExactArgs(1), ValidArgsFunction: firstOnly(p.completeReferences),
-		RunE: func(cmd *cobra.Command, args []string) error { return p.runEpoch(cmd.Context(), args[0]) },
-	}
-}
-
-func (p *program) runEpoch(ctx context.Context, arg string) error {
-	c, l, err := p.connect(ctx)
-	if err != nil {
-		return err
-	}
-	ref, err := oci.ParseReference(reference(arg, l))
-	if err != nil {
-		return err
-	}
-	e, err := c.Epoch(ctx, ref.Repository.String(), ref.Tag != "")
-	if err != nil {
-		return sought(err, arg, l)
-	}
-	if ref.Tag != "" && api.StateDigest(e.State) != e.Digest {
-		return &failure{code: exitDenied, what: fmt.Sprintf("the lines of the state of %s are not those of its digest %s", ref.Repository, e.Digest)}
-	}
-	if err := p.fresh(l.URL, ref.Repository.String(), &e.Epoch); err != nil {
-		return err
-	}
-	return show(p, e, func(pg *page, e *api.RepositoryEpoch) { pg.epoch(e, ref.Tag) })
-}
-
-func (pg *page) epoch(e *api.RepositoryEpoch, tag string) {
-	pg.line(pg.good.Render("CURRENT"), "  ", pg.bold.Render(e.Repository), "  epoch ", count(e.Epoch.Epoch))
-	pg.line("  tags        ", count(e.Tags))
-	pg.line("  placements  ", count(e.Placements))
-	pg.line("  made        ", pg.ago(e.At), ", to be gone by until ", e.Expires.UTC().Format("2006-01-02 15:04 UTC"))
-	if tag != "" {
-		pg.line("  ", tag, " names ", or(api.TagIn(e.State, tag)))
-	}
-	if !e.Proven {
-		pg.wrap("  proof       ", "              ", "none yet: "+e.Text)
-		return
-	}
-	pg.line("  proof       batch ", count(e.Batch.Number), ", leaf ", count(e.Index))
-}
-
-// current makes sure that what a server says of an artifact is no older than what
-// was seen of its repository, and is what the state of that says. A repository
-// that never had an epoch, such as a sandbox, cannot be held against anything.
-// asked is what the user named.
-func (p *program) current(ctx context.Context, c *client.Client, l login, asked string, w *api.Why) error {
-	ref, err := oci.ParseReference(reference(asked, l))
-	if err != nil {
-		ref = oci.Reference{} // a digest alone
-	}
-	if !ref.Repository.IsZero() && ref.Repository.String() != w.Repository {
-		return &failure{code: exitDenied, what: fmt.Sprintf("asked about %s, the server answers about %s", ref.Repository, oci.Quote(w.Repository))}
-	}
-	e, err := c.Epoch(ctx, w.Repository, true)
-	var refused *client.Error
-	if errors.As(err, &refused) && refused.Code == "not-found" {
-		return p.neverSeen(l.URL, w.Repository)
-	}
-	if err != nil {
-		return err
-	}
-	if api.StateDigest(e.State) != e.Digest {
-		return &failure{code: exitDenied, what: fmt.Sprintf("the lines of the state of %s are not those of its digest %s", w.Repository, e.Digest)}
-	}
-	if err := p.fresh(l.URL, w.Repository, &e.Epoch); err != nil {
-		return err
-	}
-	if named := api.TagIn(e.State, ref.Tag); ref.Tag != "" && ref.Digest.IsZero() && named != "" && named != w.Digest {
-		return &failure{
-			code: exitCannotTell, what: fmt.Sprintf("%s names %s, and in epoch %d of its repository %s", asked, short(w.Digest), e.Epoch.Epoch, short(named)),
-			next: "it may have moved just now: try again",
-		}
-	}
-	stands := api.PlacedIn(e.State, w.Digest)
-	if w.State == stands || w.State != "admitted" && stands == "" {
-		return nil
-	}
-	return &failure{
-		code: exitCannotTell, what: fmt.Sprintf("%s@%s is %s, and in epoch %d of its repository %s", w.Repository, short(w.Digest), w.State, e.Epoch.Epoch, or(stands)),
-		next: "it may have changed just now: try again",
-	}
-}
-
-// neverSeen refuses a repository that has no state now and had one: whoever
-// replays an old answer would only have to leave it out.
-func (p *program) neverSeen(server, repository string) error {
-	all, err := p.readSeen()
-	if err != nil {
-		return err
-	}
-	before, known := all.Servers[originOf(server)][repository]
-	if !known {
-		return nil
-	}
-	return &failure{
-		code: exitDenied, what: fmt.Sprintf("the server has no state of %s, expected at least epoch %d, which was seen on %s", repository, before.Epoch, before.At.UTC().Format(time.RFC3339)),
-		next: "ask the server itself, not a mirror or a restored one; its operator: bonded trust recover",
-	}
 }

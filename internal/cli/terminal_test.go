@@ -28,7 +28,7 @@ func terminal(t *testing.T, url, in string, args ...string) (code int, out, said
 
 // TestTerminal: bars and spinners end, and leave the answer alone.
 func TestTerminal(t *testing.T) {
-	f := newFakeServer()
+	f := newFakeServer(t)
 	defer f.Close()
 	code, out, said := terminal(t, f.URL, "", "feed", "update", "--force", "osv")
 	if code != 0 || !strings.Contains(out, "LOADED") || strings.Contains(out, "57000/57000") {

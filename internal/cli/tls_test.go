@@ -24,7 +24,7 @@ func TestLoginTrust(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := newFakeServer()
+	f := newFakeServer(t)
 	f.Close()
 	f.Server = httptest.NewUnstartedServer(f.Server.Config.Handler)
 	f.TLS = &tls.Config{GetCertificate: ca.GetCertificate}

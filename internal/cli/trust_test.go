@@ -69,7 +69,7 @@ func TestTrustLasts(t *testing.T) {
 
 func tufOf(t *testing.T, url string) http.Handler {
 	t.Helper()
-	r, err := newRepository(url, newFakeAudit(nil))
+	r, err := newRepository(url, nil, newFakeAudit(nil))
 	if err != nil {
 		t.Fatal(err)
 	}

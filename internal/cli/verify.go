@@ -11,6 +11,7 @@ import (
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/client"
 	"github.com/bonded-dev/bonded/internal/evidence"
+	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/policy"
 )
 
@@ -32,8 +33,15 @@ type VerifyRequest struct {
 
 // Verified is what came of verifying.
 type Verified struct {
-	Target  string      `json:"target"`
-	Digest  string      `json:"digest"`
+	Target string `json:"target"`
+	Digest string `json:"digest"`
+	// Repository and Tag are those of a reference to a registry, without its host;
+	// "" where files were verified.
+	Repository string `json:"repository,omitempty"`
+	Tag        string `json:"tag,omitempty"`
+	// Epoch is the state of the repository that the artifact was held against;
+	// nil where it was none.
+	Epoch   *api.Epoch  `json:"epoch,omitempty"`
 	Outcome api.Outcome `json:"outcome"`
 	Wanted  string      `json:"wanted,omitempty"` // who was asked for
 	// Counts are the envelopes, by digest, that are by who was asked for.
@@ -46,7 +54,7 @@ type Verified struct {
 type evidenceFlags struct {
 	anchor, key, root, ca   string
 	identity, issuer, typed string
-	gate                    string
+	gate, epoch             string
 }
 
 func (p *program) verify() *cobra.Command {
@@ -67,13 +75,19 @@ and --issuer, by --key, or by --gate. In patterns * stands for a part of one
 path segment, and ** for any number of segments. Where nobody is named the
 server's decision is the outcome.
 
+A server is asked for the proven state of the repository too (bonded epoch), and
+one older than what was seen is refused. Without a network --epoch FILE has that
+state, which --trusted-root verifies: the artifact must be admitted in it, and
+be what its tag names. Where nobody is named that is the outcome.
+
 Exits with 0 when who is wanted has signed, 1 when not, 3 when something could
 not be checked.`,
 		Example: `  bonded verify production/payments/api:1.8
   bonded verify production/payments/api:1.8 --anchor ci-keys
   bonded verify r.example/app:1 --key cosign.pub
   bonded verify a.tar --trusted-root r.json --issuer https://i --identity a@b
-  bonded verify ./layout --key cosign.pub --anchor ci-keys --gate ./release.yaml`,
+  bonded verify ./layout --key cosign.pub --anchor ci-keys --gate ./release.yaml
+  bonded verify ./layout --trusted-root r.json --epoch epoch.json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.key != "" || f.root != "" || f.ca != "" {
@@ -90,8 +104,9 @@ not be checked.`,
 	flags.StringVar(&f.key, "key", "", "PEM `FILE` with public keys that are to have signed")
 	flags.StringVar(&f.root, "trusted-root", "", "`FILE` trusted_root.json of a Sigstore instance; with --key, demand an entry in its log")
 	flags.StringVar(&f.ca, "ca", "", "PEM `FILE` with the authorities of Notation's certificates")
+	flags.StringVar(&f.epoch, "epoch", "", "`FILE` with the state of the repository, as bonded epoch -o json prints it")
 	flags.StringVar(&f.gate, "gate", "", "`FILE` with a gate, whose rules about evidence are asked")
-	for _, name := range []string{"key", "trusted-root", "ca", "gate"} {
+	for _, name := range []string{"key", "trusted-root", "ca", "gate", "epoch"} {
 		p.must(cmd.MarkFlagFilename(name))
 	}
 	cmd.MarkFlagsMutuallyExclusive("key", "ca")
@@ -129,15 +144,19 @@ func (p *program) verifyHere(ctx context.Context, target string, f evidenceFlags
 	if err != nil {
 		return err
 	}
+	if f.epoch != "" && f.root == "" {
+		return usage("bonded verify "+word(target)+" --epoch "+word(f.epoch)+" --trusted-root FILE", "a state of a repository is verified by the trusted root of its server, and none is given")
+	}
 	r := VerifyRequest{Target: target, Anchor: f.anchor, Key: f.key, TrustedRoot: f.root, CA: f.ca}
 	switch {
 	case f.gate != "":
 		if r.Gate, _, err = gateOf(f.gate); err != nil {
 			return err
 		}
+	case f.epoch != "" && f.key == "" && f.identity == "" && f.issuer == "" && f.typed == "": // the state says
 	case f.key == "" && f.identity == "":
 		return usage("bonded verify "+word(target)+" --identity PATTERN --issuer PATTERN", "whose signature counts is not said, and that there is one proves nothing")
-	case f.root != "" && f.key == "" && f.issuer == "":
+	case f.root != "" && f.key == "" && f.identity != "" && f.issuer == "":
 		return usage("bonded verify "+word(target)+" --identity "+word(f.identity)+" --issuer PATTERN", "who vouches for %s is not said: anybody can be called that", f.identity)
 	}
 	steps := p.steps()
@@ -147,14 +166,56 @@ func (p *program) verifyHere(ctx context.Context, target string, f evidenceFlags
 	if err != nil {
 		return err
 	}
-	if r.Gate == nil {
+	if f.epoch != "" {
+		if err := p.stands(v, epochFiles{f.epoch, f.root}); err != nil {
+			return err
+		}
+	}
+	switch {
+	case r.Gate != nil:
+	case f.key == "" && f.identity == "": // the state is the outcome
+		v.Outcome, v.Wanted = api.Allow, fmt.Sprintf("admitted in %s, as of epoch %d", v.Epoch.Repository, v.Epoch.Epoch)
+	default:
 		v.count(who, f.typed)
 	}
 	return p.showVerified(v)
 }
 
+// stands makes sure that an artifact is admitted in a state that files have, and
+// is what its tag names there.
+func (p *program) stands(v *Verified, f epochFiles) error {
+	e, err := p.epochOf(f)
+	if err != nil {
+		return err
+	}
+	v.Epoch = &e.Epoch
+	refuse := func(format string, operands ...any) error {
+		what := v.Target + " " + fmt.Sprintf(format, operands...) + fmt.Sprintf(", in epoch %d of %s", e.Epoch.Epoch, e.Repository)
+		return &failure{code: exitDenied, what: what, next: "bonded why " + word(e.Repository+"@"+v.Digest) + ", or is there a newer state?"}
+	}
+	if !hasLines(e) {
+		return noLines(f.file)
+	}
+	switch names, state := api.TagIn(e.State, v.Tag), api.PlacedIn(e.State, v.Digest); {
+	case state == "":
+		return refuse("is %s, which is not admitted", short(v.Digest))
+	case state != "admitted":
+		return refuse("is %s, which is %s", short(v.Digest), state)
+	case v.Tag == "":
+		return nil
+	case v.Repository != e.Repository:
+		return &failure{code: exitCannotTell, what: fmt.Sprintf("what %s:%s names is not in the state of %s", v.Repository, v.Tag, e.Repository), next: "name it by its digest: …@" + v.Digest}
+	case names != v.Digest:
+		return refuse("is %s, and its tag names %s", short(v.Digest), or(short(names)))
+	}
+	return nil
+}
+
 // verifyThere asks the server what it has verified.
 func (p *program) verifyThere(ctx context.Context, asked string, f evidenceFlags) error {
+	if f.epoch != "" {
+		return usage("bonded verify "+word(asked)+" --epoch "+word(f.epoch)+" --trusted-root FILE", "--epoch goes with --trusted-root; a server that is asked tells its state itself")
+	}
 	if f.gate != "" {
 		return usage("bonded why "+word(asked)+" --as-if ZONE", "--gate goes with files: --key, --trusted-root or --ca")
 	}
@@ -166,7 +227,8 @@ func (p *program) verifyThere(ctx context.Context, asked string, f evidenceFlags
 	if err != nil {
 		return sought(err, asked, l)
 	}
-	if err := p.current(ctx, c, l, asked, w); err != nil {
+	ref, _ := oci.ParseReference(reference(asked, l)) // the server has understood it
+	if err := p.current(ctx, c, w, ref); err != nil {
 		return err
 	}
 	v := &Verified{Target: named(w.Repository, w.Tags, w.Digest), Digest: w.Digest, Evidence: api.Evidence{Signatures: []api.Signature{}}}

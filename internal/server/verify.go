@@ -56,6 +56,9 @@ func (s Scanner) Verify(ctx context.Context, r cli.VerifyRequest) (*cli.Verified
 	}
 	out := &cli.Verified{Target: src.Name(), Digest: src.Root().Digest.String(), Evidence: *assess.WireEvidence(all.Signatures, all.Refusals)}
 	out.Evidence.Anchors = set.Digest()
+	if ref, ok := acquire.InRegistry(r.Target); ok {
+		out.Repository, out.Tag = ref.Repository.String(), ref.Tag
+	}
 	if r.Gate == nil {
 		return out, nil
 	}

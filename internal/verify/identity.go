@@ -29,12 +29,47 @@ func identityOf(cert *x509.Certificate) (evidence.Identity, error) {
 	if err != nil {
 		return evidence.Identity{}, errors.New("its certificate names nobody")
 	}
-	for _, text := range []string{summary.SubjectAlternativeName, summary.Issuer} {
-		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			return evidence.Identity{}, fmt.Errorf("its certificate has a control character in %s", oci.Quote(text))
-		}
+	if err := plainNames(summary.SubjectAlternativeName, summary.Issuer); err != nil {
+		return evidence.Identity{}, err
 	}
 	return evidence.Identity{Issuer: summary.Issuer, Subject: summary.SubjectAlternativeName, Claims: claims(summary.Extensions)}, nil
+}
+
+// plainNames refuses names that do not look like what they are.
+func plainNames(names ...string) error {
+	for _, text := range names {
+		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return fmt.Errorf("its certificate has a control character in %s", oci.Quote(text))
+		}
+	}
+	return nil
+}
+
+// Attributes of which crypto/x509 keeps the last (RFC 4519, 2.3 and 2.31).
+var (
+	oidCommonName   = asn1.ObjectIdentifier{2, 5, 4, 3}
+	oidSerialNumber = asn1.ObjectIdentifier{2, 5, 4, 5}
+)
+
+// distinguished is the X.509 name of a verified certificate. One that names
+// nobody, or two, could be taken for another.
+func distinguished(cert *x509.Certificate) (evidence.Identity, error) {
+	text := cert.Subject.String()
+	if text == "" {
+		return evidence.Identity{}, errors.New("its certificate names nobody: it has no subject")
+	}
+	for _, once := range []asn1.ObjectIdentifier{oidCommonName, oidSerialNumber} {
+		n := 0
+		for _, a := range cert.Subject.Names {
+			if a.Type.Equal(once) {
+				n++
+			}
+		}
+		if n > 1 {
+			return evidence.Identity{}, fmt.Errorf("the subject of its certificate has %d attributes of type %s, and it must be one", n, once)
+		}
+	}
+	return evidence.Identity{Subject: text}, plainNames(text)
 }
 
 // oidIssuer is the extension that said the issuer before OIDIssuerV2; Fulcio

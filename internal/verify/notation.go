@@ -114,9 +114,9 @@ func (s *trustStore) check(ctx context.Context, subject oci.Descriptor, p parcel
 	if err != nil {
 		return evidence.Signature{}, time.Time{}, err
 	}
-	sig = evidence.Signature{
-		Form: evidence.FormNotation, Subject: subject.Digest,
-		Identity: evidence.Identity{Subject: info.CertificateChain[0].Subject.String()},
+	sig = evidence.Signature{Form: evidence.FormNotation, Subject: subject.Digest}
+	if sig.Identity, err = distinguished(info.CertificateChain[0]); err != nil {
+		return evidence.Signature{}, time.Time{}, err
 	}
 	if len(s.tsas) > 0 {
 		if sig.At, err = tokenTime(info); err != nil {

@@ -153,6 +153,22 @@ func TestNotation(t *testing.T) {
 	}
 }
 
+// TestNotationNames: a certificate that names two, or hides what it names, is
+// taken for neither.
+func TestNotationNames(t *testing.T) {
+	for want, subject := range map[string]pkix.Name{
+		"2 attributes of type 2.5.4.3": {Organization: []string{"Acme"}, Country: []string{"DE"}, Province: []string{"BE"}, ExtraNames: []pkix.AttributeTypeAndValue{{Type: []int{2, 5, 4, 3}, Value: "mallory"}, {Type: []int{2, 5, 4, 3}, Value: "signer"}}},
+		"a control character":          {Organization: []string{"Acme"}, Country: []string{"DE"}, Province: []string{"BE"}, CommonName: "signer\x1b[2J"},
+	} {
+		n := newNotary(t, func(c *x509.Certificate) { c.Subject = subject })
+		w := newWorld(t, verify.Anchor{Name: "notary", Kind: verify.KindX509, CAs: certPEM(n.i.Root)})
+		got := w.Check(t.Context(), image, n.sign(image, "application/jose+json", notation.SignerSignOptions{}))
+		if len(got.Signatures) != 0 || len(got.Refusals) != 1 || !strings.Contains(got.Refusals[0].Reasons[0], want) {
+			t.Errorf("want %q: %+v", want, got)
+		}
+	}
+}
+
 func TestNotationTamper(t *testing.T) {
 	other := oci.Descriptor{MediaType: image.MediaType, Digest: oci.FromBytes([]byte("another")), Size: 7}
 	longer := image

@@ -134,7 +134,7 @@ func parseLists(b []byte) ([]*x509.RevocationList, error) {
 		if block.Type != "X509 CRL" {
 			continue
 		}
-		l, err := x509.ParseRevocationList(block.Bytes)
+		l, err := parseList(block.Bytes)
 		if err != nil {
 			return nil, err
 		}
@@ -143,11 +143,27 @@ func parseLists(b []byte) ([]*x509.RevocationList, error) {
 	if len(all) > 0 {
 		return all, nil
 	}
-	l, err := x509.ParseRevocationList(b)
-	if err != nil {
+	if _, err := x509.ParseRevocationList(b); err != nil {
 		return nil, errors.New("it holds no revocation list")
 	}
-	return []*x509.RevocationList{l}, nil
+	l, err := parseList(b)
+	return []*x509.RevocationList{l}, err
+}
+
+// parseList reads a full list. Those that are about a part of the certificates, or
+// only tell what is new, say so by a critical extension (RFC 5280, 5.2): they would
+// let the others pass.
+func parseList(der []byte) (*x509.RevocationList, error) {
+	l, err := x509.ParseRevocationList(der)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range l.Extensions {
+		if e.Critical {
+			return nil, fmt.Errorf("the list of %.100q is partial (critical extension %s); a full one is needed", l.Issuer.String(), e.Id)
+		}
+	}
+	return l, nil
 }
 
 // subject verifies the certificates of a connection, the client's first, and

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
@@ -556,6 +557,23 @@ func (a *authority) list(file string, until time.Time, revoked ...int64) {
 	}
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}), 0o600); err != nil {
 		a.t.Fatal(err)
+	}
+}
+
+// TestPartialListIsRefused: a list of what is new since another one would let pass
+// what that one revoked.
+func TestPartialListIsRefused(t *testing.T) {
+	ca := newAuthority(t, time.Now())
+	delta := pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 27}, Critical: true, Value: []byte{2, 1, 1}}
+	tmpl := &x509.RevocationList{Number: big.NewInt(2), ThisUpdate: ca.now, NextUpdate: ca.now.Add(time.Hour), ExtraExtensions: []pkix.Extension{delta}}
+	der, err := x509.CreateRevocationList(rand.Reader, tmpl, ca.cert, ca.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, raw := range [][]byte{der, pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})} {
+		if _, err := parseLists(raw); err == nil || !strings.Contains(err.Error(), "partial") {
+			t.Errorf("a delta list: %v", err)
+		}
 	}
 }
 

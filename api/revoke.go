@@ -39,6 +39,18 @@ type Revocation struct {
 	At        time.Time `json:"at"`
 	// Lifted is set once it is not in force any more.
 	Lifted *Lifted `json:"lifted,omitempty"`
+	// Progress is given by lists.
+	Progress *RevocationProgress `json:"progress,omitempty"`
+}
+
+// RevocationProgress is how far the work is that a revocation leaves. What is
+// withdrawn is out of reach whether that is done or not.
+type RevocationProgress struct {
+	Withdrawn int `json:"withdrawn"`  // placements
+	Recorded  int `json:"recorded"`   // of those: has a decision and an event of its own
+	GivenBack int `json:"given_back"` // of those: to its gate, since it was lifted
+	Rejudged  int `json:"rejudged"`   // further placements that are judged again
+	Waiting   int `json:"waiting"`    // judgements that it has asked for and that are to come
 }
 
 // Lifted is the end of a revocation.

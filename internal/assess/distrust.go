@@ -21,8 +21,9 @@ type Distrust interface {
 	repo.Trust
 	// Distrust returns the revocations in force of signers and feeds.
 	Distrust(ctx context.Context) (evidence.Revocations, error)
-	// Withdrawn reports whether a revocation in force has withdrawn d in r.
-	Withdrawn(ctx context.Context, r oci.Repository, d oci.Digest) (bool, error)
+	// Withdrawing returns the latest revocation in force that has withdrawn d in r,
+	// nil when there is none.
+	Withdrawing(ctx context.Context, r oci.Repository, d oci.Digest) (*evidence.Revocation, error)
 }
 
 // distrusted is that at one moment. nil is nothing.
@@ -129,9 +130,28 @@ func released(before, at *repo.Placement, o api.Outcome) {
 // outOfReach returns what is said of a child of an index that was revoked: its
 // decision, which no gate has made.
 func (a *Assessor) outOfReach(ctx context.Context, placed *repo.Placed) (*relative, error) {
-	rec, err := view(ctx, a.DB, func(tx Tx) (*Recorded, error) { return tx.Decision(ctx, placed.Decision) })
-	if err != nil {
-		return nil, err
+	rec, err := a.said(ctx, &placed.Placement)
+	if err != nil || rec == nil {
+		return &relative{present: true}, err
 	}
 	return &relative{present: true, verdict: &Verdict{Decision: rec.Decision, Snapshot: rec.Snapshot, Under: independent}}, nil
+}
+
+// said returns the decision about a placement, nil when there is none. Of one
+// that a revocation has withdrawn, and whose decision is still to be recorded, it
+// is what that will say, without a number.
+func (a *Assessor) said(ctx context.Context, p *repo.Placement) (*Recorded, error) {
+	return view(ctx, a.DB, func(tx Tx) (*Recorded, error) {
+		if p.Decision != 0 {
+			return tx.Decision(ctx, p.Decision)
+		}
+		if p.State != repo.Revoked {
+			return nil, nil
+		}
+		r, err := tx.Withdrawing(ctx, p.Repository, p.Digest)
+		if err != nil || r == nil {
+			return nil, err
+		}
+		return &Recorded{Decision: *policy.Revoked(p.Repository, p.Digest, r)}, nil
+	})
 }

@@ -121,7 +121,7 @@ func (a *Assessor) judge(ctx context.Context, r oci.Repository, d oci.Digest) er
 			}
 		}
 		if now.at.State == repo.Revoked && j.verdict.Decision.Outcome != api.Allow {
-			if stays, err := tx.Withdrawn(ctx, r, d); err != nil || stays {
+			if by, err := tx.Withdrawing(ctx, r, d); err != nil || by != nil {
 				return err
 			}
 		}

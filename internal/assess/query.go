@@ -187,12 +187,9 @@ func (a *Assessor) Why(ctx context.Context, s repo.Sight, ref oci.Reference, zon
 	if hypothetical != "" {
 		return w, a.suppose(ctx, f, hypothetical, w)
 	}
-	if p.Decision == 0 {
-		return w, nil
-	}
-	recorded, err := view(ctx, a.DB, func(tx Tx) (*Recorded, error) { return tx.Decision(ctx, p.Decision) })
-	if err != nil {
-		return nil, err
+	recorded, err := a.said(ctx, p)
+	if err != nil || recorded == nil {
+		return w, err
 	}
 	w.Decision = &recorded.Decision
 	if recorded.Decision.Outcome != api.Allow {

@@ -17,18 +17,19 @@ import (
 
 var _ revoke.Tx = (*Tx)(nil)
 
-const revocationColumns = `SELECT v.id, v.kind, v.target, v.reason, v.made_by, v.made_at, v.from_seq, v.to_seq, v.lifted `
+const revocationColumns = `SELECT v.id, v.kind, v.target, v.reason, v.made_by, v.made_at, v.from_seq, v.to_seq, v.lifted, v.rejudged `
 
 // revocationRow is a revocation as it is scanned.
 type revocationRow struct {
 	evidence.Revocation
 	kind           string
 	madeAt         int64
+	rejudged       int
 	target, lifted []byte
 }
 
 func (r *revocationRow) dest() []any {
-	return []any{&r.ID, &r.kind, &r.target, &r.Reason, &r.By, &r.madeAt, &r.Since, &r.Ended, &r.lifted}
+	return []any{&r.ID, &r.kind, &r.target, &r.Reason, &r.By, &r.madeAt, &r.Since, &r.Ended, &r.lifted, &r.rejudged}
 }
 
 func (r *revocationRow) record() (rec revoke.Record, err error) {
@@ -36,7 +37,7 @@ func (r *revocationRow) record() (rec revoke.Record, err error) {
 		return rec, fmt.Errorf("reading revocation %d: %w", r.ID, err)
 	}
 	r.Kind, r.At = evidence.RevocationKind(r.kind), timeOf(r.madeAt)
-	rec.Revocation = r.Revocation
+	rec.Revocation, rec.Rejudged = r.Revocation, r.rejudged
 	if len(r.lifted) > 0 {
 		err = json.Unmarshal(r.lifted, &rec.Lifted)
 	}
@@ -109,35 +110,75 @@ func (tx *Tx) Distrust(ctx context.Context) (evidence.Revocations, error) {
 	return list, nil
 }
 
-// Withdrawn implements assess.Distrust.
-func (tx *Tx) Withdrawn(ctx context.Context, r oci.Repository, d oci.Digest) (bool, error) {
-	var n int
-	err := tx.row(ctx, `SELECT COUNT(*) FROM repository r CROSS JOIN placement p CROSS JOIN revoked k CROSS JOIN revocation v
-		WHERE r.name = ? AND p.repository_id = r.id AND p.digest = ? AND k.placement_id = p.id AND v.id = k.revocation_id AND v.to_seq = 0`,
-		[]any{r.String(), d.String()}, &n)
+// Withdrawing implements assess.Distrust.
+func (tx *Tx) Withdrawing(ctx context.Context, r oci.Repository, d oci.Digest) (*evidence.Revocation, error) {
+	found, err := tx.revocations(ctx, `FROM repository r CROSS JOIN placement p CROSS JOIN revoked k CROSS JOIN revocation v
+		WHERE r.name = ? AND p.repository_id = r.id AND p.digest = ? AND k.placement_id = p.id AND v.id = k.revocation_id AND v.to_seq = 0
+		ORDER BY v.id DESC LIMIT 1`, r.String(), d.String())
 	if err != nil {
-		return false, fmt.Errorf("looking for revocations of %s@%s: %w", r, d, err)
+		return nil, fmt.Errorf("looking for revocations of %s@%s: %w", r, d, err)
 	}
-	return n > 0, nil
+	if len(found) == 0 {
+		return nil, nil
+	}
+	return &found[0].Revocation, nil
 }
 
-// PutRevocation implements revoke.Store.
-func (tx *Tx) PutRevocation(ctx context.Context, r *evidence.Revocation) error {
-	seq, err := tx.RevocationSeq(ctx)
-	if err == nil {
-		r.Since, r.Ended = seq+1, 0
-		err = tx.row(ctx, `INSERT INTO revocation (kind, target, reason, made_by, made_at, from_seq, to_seq, lifted) VALUES (?, ?, ?, ?, ?, ?, 0, ?) RETURNING id`,
-			[]any{string(r.Kind), document(r), r.Reason, r.By, micros(r.At), r.Since, []byte{}}, &r.ID)
-	}
+// prepared is in place of the number of the act that lifts a revocation while it
+// is not in force yet: it and what refers to it count for nobody.
+const prepared = -1
+
+// Prepare implements revoke.Store.
+func (tx *Tx) Prepare(ctx context.Context, r *evidence.Revocation) error {
+	err := tx.row(ctx, `INSERT INTO revocation (kind, target, reason, made_by, made_at, from_seq, to_seq, lifted) VALUES (?, ?, ?, ?, ?, 0, ?, ?) RETURNING id`,
+		[]any{string(r.Kind), document(r), r.Reason, r.By, micros(r.At), prepared, []byte{}}, &r.ID)
 	if err != nil {
 		return fmt.Errorf("storing the revocation of %s: %w", r.What(), err)
 	}
 	return nil
 }
 
+// Enforce implements revoke.Store.
+func (tx *Tx) Enforce(ctx context.Context, r *evidence.Revocation) error {
+	seq, err := tx.RevocationSeq(ctx)
+	if err == nil {
+		r.Since, r.Ended = seq+1, 0
+		var n int64
+		n, err = tx.exec(ctx, `UPDATE revocation SET from_seq = ?, to_seq = 0 WHERE id = ? AND to_seq = ?`, r.Since, r.ID, prepared)
+		if err == nil && n == 0 {
+			err = repo.ErrConflict
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("putting revocation %d in force: %w", r.ID, err)
+	}
+	return nil
+}
+
+// Discard implements revoke.Store.
+func (tx *Tx) Discard(ctx context.Context, id int64, max int) (left bool, err error) {
+	const idle = ` FROM revocation v WHERE v.id = ? AND v.to_seq = -1`
+	for _, query := range []string{
+		`DELETE FROM revoked WHERE revocation_id = (SELECT v.id` + idle + `) AND placement_id IN (SELECT k.placement_id FROM revoked k WHERE k.revocation_id = ? LIMIT ?)`,
+		`DELETE FROM barred WHERE revocation_id = (SELECT v.id` + idle + `) AND digest IN (SELECT b.digest FROM barred b WHERE b.revocation_id = ? LIMIT ?)`,
+	} {
+		n, err := tx.exec(ctx, query, id, id, limit(max))
+		if err != nil {
+			return false, fmt.Errorf("discarding revocation %d: %w", id, err)
+		}
+		if n > 0 {
+			return true, nil
+		}
+	}
+	if _, err := tx.exec(ctx, `DELETE FROM revocation WHERE id = ? AND to_seq = -1`, id); err != nil {
+		return false, fmt.Errorf("discarding revocation %d: %w", id, err)
+	}
+	return false, nil
+}
+
 // Revocation implements revoke.Store.
 func (tx *Tx) Revocation(ctx context.Context, id int64) (*revoke.Record, error) {
-	found, err := tx.revocations(ctx, `FROM revocation v WHERE v.id = ?`, id)
+	found, err := tx.revocations(ctx, `FROM revocation v WHERE v.id = ? AND v.to_seq >= 0`, id)
 	if err == nil && len(found) == 0 {
 		err = repo.ErrNotFound
 	}
@@ -149,7 +190,7 @@ func (tx *Tx) Revocation(ctx context.Context, id int64) (*revoke.Record, error) 
 
 // Revocations implements revoke.Store.
 func (tx *Tx) Revocations(ctx context.Context, before int64, max int) ([]revoke.Record, error) {
-	found, err := tx.revocations(ctx, `FROM revocation v WHERE v.id < ? ORDER BY v.id DESC LIMIT ?`, before, limit(max))
+	found, err := tx.revocations(ctx, `FROM revocation v WHERE v.id < ? AND v.to_seq >= 0 ORDER BY v.id DESC LIMIT ?`, before, limit(max))
 	if err != nil {
 		return nil, fmt.Errorf("listing revocations: %w", err)
 	}
@@ -188,43 +229,6 @@ func (tx *Tx) Bar(ctx context.Context, id int64, ds []oci.Digest) error {
 	return nil
 }
 
-// Mark implements revoke.Marks.
-func (tx *Tx) Mark(ctx context.Context, id int64, before *repo.Placement) error {
-	state, sentence, decision := string(before.State), before.Sentence, before.Decision
-	var err error
-	if before.State == repo.Revoked { // by another, which knows what it was before
-		err = tx.row(ctx, `SELECT k.state, k.sentence, k.decision FROM repository r CROSS JOIN placement p CROSS JOIN revoked k
-			WHERE r.name = ? AND p.repository_id = r.id AND p.digest = ? AND k.placement_id = p.id ORDER BY k.revocation_id DESC LIMIT 1`,
-			[]any{before.Repository.String(), before.Digest.String()}, &state, &sentence, &decision)
-	}
-	if err == nil {
-		_, err = tx.exec(ctx, `INSERT INTO revoked (revocation_id, placement_id, state, sentence, decision)
-		SELECT CAST(? AS bigint), p.id, CAST(? AS text), CAST(? AS text), CAST(? AS bigint) FROM repository r CROSS JOIN placement p
-		WHERE r.name = ? AND p.repository_id = r.id AND p.digest = ?`,
-			id, state, sentence, decision, before.Repository.String(), before.Digest.String())
-	}
-	if err == nil {
-		err = tx.endLeases(ctx, before)
-	}
-	if err != nil {
-		return fmt.Errorf("marking %s@%s: %w", before.Repository, before.Digest, err)
-	}
-	return nil
-}
-
-// endLeases takes from everybody the blobs of a placement that is withdrawn,
-// where nothing else holds them: a lease is a way to read, too.
-func (tx *Tx) endLeases(ctx context.Context, at *repo.Placement) error {
-	_, err := tx.exec(ctx, `DELETE FROM lease WHERE content_id IN (
-			SELECT h.content_id FROM repository r CROSS JOIN placement p CROSS JOIN holding h
-			WHERE r.name = ? AND p.repository_id = r.id AND p.digest = ? AND h.repository_id = r.id AND h.placement_id = p.id)
-		AND NOT EXISTS (SELECT 1 FROM holding o CROSS JOIN placement q
-			WHERE o.repository_id = lease.repository_id AND o.content_id = lease.content_id AND q.id = o.placement_id
-				AND q.state <> 'revoked' AND q.digest <> ?)`,
-		at.Repository.String(), at.Digest.String(), at.Digest.String())
-	return err
-}
-
 // DecisionInForce implements revoke.Tx.
 func (tx *Tx) DecisionInForce(ctx context.Context, p *repo.Placement) (*api.Decision, error) {
 	if p.Decision == 0 {
@@ -235,28 +239,4 @@ func (tx *Tx) DecisionInForce(ctx context.Context, p *repo.Placement) (*api.Deci
 		return nil, err
 	}
 	return &rec.Decision, nil
-}
-
-// Marked implements revoke.Marks.
-func (tx *Tx) Marked(ctx context.Context, id int64) ([]revoke.Mark, error) {
-	var found []revoke.Mark
-	err := tx.each(ctx, `SELECT `+placementColumns+`, k.state, k.sentence, k.decision,
-			(SELECT COUNT(*) FROM revoked o CROSS JOIN revocation v WHERE o.placement_id = k.placement_id AND v.id = o.revocation_id AND v.to_seq = 0)
-		FROM revoked k CROSS JOIN placement p CROSS JOIN repository r
-		WHERE k.revocation_id = ? AND p.id = k.placement_id AND r.id = p.repository_id ORDER BY r.name, p.digest`, []any{id}, func(rows *sql.Rows) error {
-		var row placementRow
-		var m revoke.Mark
-		var state string
-		err := rows.Scan(append(row.dest(), &state, &m.Sentence, &m.Decision, &m.Standing)...)
-		if err == nil {
-			m.State = repo.State(state)
-			m.At, err = row.placement()
-		}
-		found = append(found, m)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("listing what revocation %d has withdrawn: %w", id, err)
-	}
-	return found, nil
 }

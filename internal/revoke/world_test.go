@@ -31,7 +31,7 @@ var (
 
 // world is a revocation flow on a database.
 type world struct {
-	*testing.T
+	testing.TB
 	*revoke.Flow
 	db  *db.DB
 	now time.Time
@@ -39,22 +39,24 @@ type world struct {
 
 // each runs fn on a world over each engine.
 func each(t *testing.T, fn func(w *world)) {
-	dbtest.Each(t, func(t *testing.T, o db.Options) {
-		w := &world{T: t, now: noon}
-		o.Clock = func() time.Time { return w.now }
-		w.db = dbtest.Open(t, o)
-		zones := repo.DefaultZones()
-		zones["sandbox"] = repo.Zone{Name: "sandbox", Sandbox: true}
-		run := func(by func(context.Context, func(*db.Tx) error) error) func(context.Context, func(revoke.Tx) error) error {
-			return func(ctx context.Context, fn func(revoke.Tx) error) error {
-				return by(ctx, func(tx *db.Tx) error { return fn(tx) })
-			}
+	dbtest.Each(t, func(t *testing.T, o db.Options) { fn(newWorld(t, o)) })
+}
+
+func newWorld(t testing.TB, o db.Options) *world {
+	w := &world{TB: t, now: noon}
+	o.Clock = func() time.Time { return w.now }
+	w.db = dbtest.Open(t, o)
+	zones := repo.DefaultZones()
+	zones["sandbox"] = repo.Zone{Name: "sandbox", Sandbox: true}
+	run := func(by func(context.Context, func(*db.Tx) error) error) func(context.Context, func(revoke.Tx) error) error {
+		return func(ctx context.Context, fn func(revoke.Tx) error) error {
+			return by(ctx, func(tx *db.Tx) error { return fn(tx) })
 		}
-		w.Flow = revoke.New(revoke.Options{
-			Zones: zones, JudgeJob: "judge", ZoneJob: "gate", Update: run(w.db.Update), View: run(w.db.View), Engine: "test", Clock: o.Clock, Rand: &counter{},
-		})
-		fn(w)
+	}
+	w.Flow = revoke.New(revoke.Options{
+		Zones: zones, WorkJob: "revoke", JudgeJob: "judge", ZoneJob: "gate", Update: run(w.db.Update), View: run(w.db.View), Engine: "test", Clock: o.Clock, Rand: &counter{},
 	})
+	return w
 }
 
 // counter is a source of random bytes that are not.

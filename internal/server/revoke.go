@@ -8,7 +8,7 @@ import (
 // newRevoke makes the flow that ends trust.
 func (s *Server) newRevoke() *revoke.Flow {
 	return revoke.New(revoke.Options{
-		Zones: s.zones, JudgeJob: assess.JobJudge, ZoneJob: assess.JobGate, Update: txs[revoke.Tx](s.db.Update), View: txs[revoke.Tx](s.db.View),
+		Zones: s.zones, WorkJob: jobRevoke, JudgeJob: assess.JobJudge, ZoneJob: assess.JobGate, Update: txs[revoke.Tx](s.db.Update), View: txs[revoke.Tx](s.db.View),
 		Engine: "bonded " + s.version, Clock: s.clock, Rand: s.rand,
 	})
 }

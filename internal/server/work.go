@@ -26,6 +26,9 @@ const (
 	jobSweep   = "sweep"   // remove uploads nobody goes on with
 )
 
+// jobRevoke is the kind of the jobs that do what a revocation leaves, "ID/PART".
+const jobRevoke = "revoke"
+
 // Periods of those.
 const (
 	recheckEvery = 10 * time.Second
@@ -120,6 +123,7 @@ func (s *Server) wireWork() error {
 			assess.JobAdvisories: s.assess.HandleAdvisories,
 			assess.JobGate:       s.assess.HandleGate,
 			assess.JobFeed:       func(ctx context.Context, j job.Job) error { return s.feeds.Refresh(ctx, j.Key) },
+			jobRevoke:            s.newRevoke().Handle,
 			jobRecheck:           func(ctx context.Context, _ job.Job) error { return s.assess.Recheck(ctx) },
 			jobSweep:             func(ctx context.Context, _ job.Job) error { return s.sweep(ctx) },
 		},

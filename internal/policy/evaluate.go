@@ -251,7 +251,7 @@ func (e *evaluation) valueIn(ctx context.Context, x *expression, vars cel.Activa
 	if errors.As(err, &cancelled) && cancelled.Cause == interpreter.CostLimitExceeded {
 		return nil, &evalFault{x, fmt.Sprintf("it costs more than %d units on this artifact", MaxCost)}, nil
 	}
-	return nil, &evalFault{x, cut(Printable(err.Error()), maxBriefText)}, nil
+	return nil, &evalFault{x, clip(Printable(err.Error()))}, nil
 }
 
 // truth asks a bool expression; a missing one is true.

@@ -21,7 +21,7 @@ import (
 // Limits of what a decision carries of foreign text.
 const (
 	maxFacts     = 20  // per reason
-	maxFactText  = 300 // bytes per field
+	maxFactText  = 600 // bytes per field; an advisory's summary fits
 	maxBriefText = 200 // bytes per field of a sentence
 )
 
@@ -145,26 +145,43 @@ func (v *view) where(layer int, path string) string {
 	return w
 }
 
-// clipFact cuts each field to maxFactText.
+// clipFact clips each field.
 func clipFact(f api.Fact) api.Fact {
 	for _, s := range []*string{&f.ID, &f.Severity, &f.Package, &f.Version, &f.Fixed, &f.Where, &f.Text} {
-		*s = cut(*s, maxFactText)
+		*s = clip(*s)
 	}
 	return f
 }
 
-// cut shortens s to at most max bytes of valid UTF-8, marking what it leaves
-// out.
+// clip bounds what is stored of a foreign text to maxFactText bytes of valid
+// UTF-8, and says how many it leaves out. The whole is where the text is from:
+// the inventory, the advisory or the evidence that the decision names.
+func clip(s string) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= maxFactText {
+		return s
+	}
+	more := func(n int) string { return fmt.Sprintf("… (%d bytes more)", n) }
+	kept := before(s, maxFactText-len(more(len(s))))
+	return kept + more(len(s)-len(kept))
+}
+
+// cut shortens s to at most max bytes of valid UTF-8, for a sentence: what it
+// leaves out is in a fact.
 func cut(s string, max int) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	if len(s) <= max {
 		return s
 	}
-	end := max - len("…")
-	for !utf8.RuneStart(s[end]) {
-		end--
+	return before(s, max-len("…")) + "…"
+}
+
+// before returns the first bytes of s, at most max, that end with a character.
+func before(s string, max int) string {
+	for !utf8.RuneStart(s[max]) {
+		max--
 	}
-	return s[:end] + "…"
+	return s[:max]
 }
 
 // Printable returns s with control and formatting characters replaced, so that
@@ -184,7 +201,6 @@ func Printable(s string) string {
 // Brief says a fact in a few words: "CVE-2026-31337 in openssl 3.0.11 (fixed
 // in 3.0.15)".
 func Brief(f api.Fact) string {
-	f = clipFact(f)
 	subject := f.ID
 	if d, err := oci.ParseDigest(f.ID); err == nil {
 		subject = cmp.Or(f.Where, d.Short())

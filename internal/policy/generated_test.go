@@ -237,7 +237,8 @@ func limitsTable() string {
 | cost of one expression, estimated and when asked | %d units |
 | cost of all expressions of a gate, estimated and when asked | %d units |
 | facts listed per rule | %d |
-`, MaxGate>>10, maxRules, maxExpression, maxNodes, maxNesting, MaxCost, MaxGateCost, maxFacts)
+| one text of a fact | %d bytes; a longer one ends with how many bytes more it has: they are in the inventory, the advisory or the evidence that it is from |
+`, MaxGate>>10, maxRules, maxExpression, maxNodes, maxNesting, MaxCost, MaxGateCost, maxFacts, maxFactText)
 }
 
 // checkGenerated compares with a file, or writes it under -update.

@@ -23,7 +23,7 @@ const (
 	maxIDs      = 5_000  // aliases, upstream, related together
 	maxName     = 500    // bytes of a package name or an ecosystem
 	maxVersion  = 250    // bytes of a version, in records and in packages
-	maxSummary  = 160    // bytes kept
+	maxSummary  = 512    // bytes kept; publishers write up to 300
 )
 
 // Record is one advisory, reduced to what matching and people need. References,
@@ -38,7 +38,7 @@ type Record struct {
 	// distribution's row about it, many for an announcement. The CVEs that
 	// AlmaLinux and the like list as related are here.
 	Upstream  []string
-	Summary   string // one line, at most 160 bytes
+	Summary   string // one line, at most 512 bytes; a longer one ends with how many more the publisher has
 	Malicious bool   // the package itself is the attack
 	Rating    Rating // of the whole record
 	Affected  []Affected
@@ -322,20 +322,17 @@ func (r *Record) cves() []string {
 	return out
 }
 
-// summaryOf returns one clean line: the summary, or the beginning of the
-// details. Control characters would reach terminals.
+// summaryOf returns one clean line: the summary, or the first line of the details.
+// Control characters would reach terminals. Of a line over maxSummary bytes the
+// rest stays with the publisher, under the ID of the record; how much that is is
+// said.
 func summaryOf(summary, details string) string {
 	s := summary
 	if strings.TrimSpace(s) == "" {
 		s = strings.TrimLeft(details, "# \t\r\n")
-		if len(s) > 4*maxSummary {
-			s = s[:4*maxSummary]
-		}
 		if i := strings.IndexAny(s, "\r\n"); i >= 0 {
 			s = s[:i]
 		}
-	} else if len(s) > 4*maxSummary {
-		s = s[:4*maxSummary]
 	}
 	s = strings.Join(strings.FieldsFunc(s, func(c rune) bool {
 		return unicode.IsSpace(c) || !unicode.IsGraphic(c) || c == utf8.RuneError
@@ -343,14 +340,15 @@ func summaryOf(summary, details string) string {
 	if len(s) <= maxSummary {
 		return s
 	}
-	cut := s[:maxSummary-len("…")]
-	for cut != "" && !utf8.ValidString(cut) {
-		cut = cut[:len(cut)-1]
+	more := func(n int) string { return fmt.Sprintf("… (%d bytes more)", n) }
+	end := maxSummary - len(more(len(s)))
+	for !utf8.RuneStart(s[end]) {
+		end--
 	}
-	if i := strings.LastIndexByte(cut, ' '); i > maxSummary/2 {
-		cut = cut[:i]
+	if i := strings.LastIndexByte(s[:end], ' '); i > maxSummary/2 {
+		end = i
 	}
-	return cut + "…"
+	return s[:end] + more(len(s)-end)
 }
 
 // parse returns nil for an entry that no installed package can be compared

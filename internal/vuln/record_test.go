@@ -91,8 +91,9 @@ func TestSummaries(t *testing.T) {
 		{"", "\n# Heading\nmore", "Heading"},
 		{"", "First line.\r\nSecond.", "First line."},
 		{"tab\tand\u202eturn", "", "tab and turn"},
-		{strings.Repeat("word ", 60), "", strings.TrimSpace(strings.Repeat("word ", 31)) + "…"},
-		{strings.Repeat("ä", 300), "", strings.Repeat("ä", 78) + "…"},
+		{strings.Repeat("word ", 102) + "wo", "", strings.Repeat("word ", 102) + "wo"},
+		{strings.Repeat("word ", 200), "", strings.TrimSpace(strings.Repeat("word ", 98)) + "… (510 bytes more)"},
+		{"", strings.Repeat("ä", 300), strings.Repeat("ä", 246) + "… (108 bytes more)"},
 	} {
 		got := summaryOf(tt.summary, tt.details)
 		if got != tt.want || len(got) > maxSummary {

@@ -228,7 +228,7 @@ func TestDecisionGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkGolden(t, "testdata/decision.golden.json", append(got, '\n'))
+	policy.CheckFile(t, "testdata/decision.golden.json", append(got, '\n'))
 }
 
 // shuffle permutes every list of the input that is a set.

@@ -88,7 +88,7 @@ func fieldComments(t *testing.T, file string) map[string]string {
 }
 
 func TestSchemaFile(t *testing.T) {
-	checkGenerated(t, schemaFile, schema(t))
+	CheckFile(t, schemaFile, schema(t))
 }
 
 // TestSchemaAgrees: the schema accepts the shipped gates, and refuses what
@@ -159,7 +159,7 @@ func TestDocs(t *testing.T) {
 		}
 		text = before + begin + table + end + after
 	}
-	checkGenerated(t, docsFile, []byte(text))
+	CheckFile(t, docsFile, []byte(text))
 }
 
 func variablesTable() string {
@@ -241,8 +241,8 @@ func limitsTable() string {
 `, MaxGate>>10, maxRules, maxExpression, maxNodes, maxNesting, MaxCost, MaxGateCost, maxFacts, maxFactText)
 }
 
-// checkGenerated compares with a file, or writes it under -update.
-func checkGenerated(t *testing.T, path string, got []byte) {
+// CheckFile compares with a file, or writes it under -update.
+func CheckFile(t *testing.T, path string, got []byte) {
 	t.Helper()
 	if *Update {
 		if err := os.WriteFile(path, got, 0o644); err != nil {

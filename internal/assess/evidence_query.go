@@ -151,18 +151,8 @@ func wireStatement(s *evidence.Statement) api.Statement {
 	return w
 }
 
-// BuildKit puts what it attests, unsigned, beside an image in its index, under an
-// unknown platform (https://docs.docker.com/build/metadata/attestations/attestation-storage/).
-const (
-	annotationAbout = "vnd.docker.reference.digest"
-	typeStatement   = "application/vnd.in-toto+json"
-)
-
-// Limits of what is shown unsigned.
-const (
-	maxAttached = 16       // manifests
-	maxUnsigned = 16 << 20 // bytes of one statement
-)
+// maxAttached is how many manifests of BuildKit's attestations are shown.
+const maxAttached = 16
 
 // attachments finds BuildKit's attestations about what was found, in the indexes
 // that name it here.
@@ -181,8 +171,9 @@ func attachments(ctx context.Context, tx Tx, f *found) ([]*oci.Manifest, error) 
 		if err != nil || !f.viewer.Visible(&index.Placement) {
 			continue
 		}
-		for _, d := range m.Manifests {
-			if d.Annotations[annotationAbout] != f.placed.Manifest.Digest.String() || !d.Platform.IsUnknown() || len(out) == maxAttached {
+		for _, at := range attest.AttachedIn(m) {
+			d := at.Manifest
+			if at.About.Digest != f.placed.Manifest.Digest || len(out) == maxAttached {
 				continue
 			}
 			child, err := tx.Lookup(ctx, p.Repository, repo.Selector{Digest: d.Digest}, f.viewer)
@@ -207,7 +198,7 @@ func attachments(ctx context.Context, tx Tx, f *found) ([]*oci.Manifest, error) 
 func (a *Assessor) unsigned(ctx context.Context, d oci.Digest, at *oci.Manifest) ([]api.Statement, error) {
 	var out []api.Statement
 	for _, layer := range at.Layers {
-		if layer.MediaType != typeStatement || layer.Size > maxUnsigned {
+		if !attest.IsUnsigned(layer) {
 			continue
 		}
 		raw, err := a.content(ctx, layer)
@@ -217,12 +208,8 @@ func (a *Assessor) unsigned(ctx context.Context, d oci.Digest, at *oci.Manifest)
 		if err != nil {
 			return nil, err
 		}
-		doc, err := attest.Parse(raw)
-		if err != nil || !doc.About(d) {
-			continue
-		}
-		st, err := doc.Statement(1)
-		if err != nil {
+		st := attest.Unsigned(raw, d)
+		if st == nil {
 			continue
 		}
 		w := wireStatement(st)

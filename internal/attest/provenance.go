@@ -12,7 +12,7 @@ import (
 // BuildKit and slsa-github-generator write it.
 func (f *facts) provenanceV02(p strictjson.Value) error {
 	builder := f.text(p.Get("builder", "id"))
-	if builder == "" {
+	if !p.Get("builder", "id").IsString() { // BuildKit's is empty where it was not told one
 		return errors.New("builder.id is missing")
 	}
 	invocation := p.Get("invocation")
@@ -44,7 +44,7 @@ func (f *facts) provenanceV02(p strictjson.Value) error {
 func (f *facts) provenanceV1(p strictjson.Value) error {
 	build, run := p.Get("buildDefinition"), p.Get("runDetails")
 	builder := f.text(run.Get("builder", "id"))
-	if builder == "" {
+	if !run.Get("builder", "id").IsString() {
 		return errors.New("runDetails.builder.id is missing")
 	}
 	external := build.Get("externalParameters")

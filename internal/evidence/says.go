@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -47,8 +48,11 @@ func (p *Provenance) says() string {
 	if p.Revision != "" {
 		text += " at " + p.Revision[:min(12, len(p.Revision))]
 	}
-	return text + ", by " + p.Builder
+	return text + ", by " + cmp.Or(p.Builder, Nameless)
 }
+
+// Nameless stands for the name of a builder that has none.
+const Nameless = "a builder without a name"
 
 func joined(first, second string) string {
 	return strings.TrimSuffix(first+", "+second, ", ")

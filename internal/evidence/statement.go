@@ -122,7 +122,7 @@ type Material struct {
 
 // Provenance is SLSA provenance v0.2 or v1, in the words of v1.
 type Provenance struct {
-	Builder    string            `json:"builder"`
+	Builder    string            `json:"builder"` // "" for one without a name, which no pattern matches
 	BuildType  string            `json:"buildType"`
 	Source     Material          `json:"source"` // repository and revision it was built from; zero when not said
 	Revision   string            `json:"revision,omitempty"`

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/attest"
 	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/verify"
@@ -49,6 +50,7 @@ func (v *verifier) subjects() map[string]oci.Descriptor {
 	m := v.subject(p, found)
 	if m != nil {
 		v.children(p, m, found)
+		v.beside(m)
 	}
 	for i := range v.file.Subject.Indexes {
 		v.index(p, &v.file.Subject.Indexes[i])
@@ -123,7 +125,7 @@ func (v *verifier) children(p *part, m *oci.Manifest, found map[string]oci.Descr
 	}
 }
 
-// index checks that an index names the subject.
+// index checks that an index names the subject, or an index before it that does.
 func (v *verifier) index(p *part, c *api.CustodyContent) {
 	what := "index " + c.Digest
 	there, err := checkContent(c)
@@ -141,12 +143,27 @@ func (v *verifier) index(p *part, c *api.CustodyContent) {
 		return
 	}
 	for _, desc := range m.Manifests {
-		if desc.Digest.String() == v.file.Digest {
-			p.ok(what, "names it")
-			return
+		_, through := v.indexes[desc.Digest.String()]
+		if !through && desc.Digest.String() != v.file.Digest {
+			continue
 		}
+		if through {
+			p.ok(what, "names it through "+desc.Digest.String())
+		} else {
+			p.ok(what, "names it")
+		}
+		v.indexes[c.Digest] = oci.Descriptor{Digest: m.Digest, MediaType: m.MediaType, Size: c.Size}
+		v.beside(m)
+		return
 	}
 	p.fail(what, "it does not name %s", v.file.Digest)
+}
+
+// beside notes what BuildKit put into an index, and what that is about.
+func (v *verifier) beside(index *oci.Manifest) {
+	for _, at := range attest.AttachedIn(index) {
+		v.attached[[2]string{at.Manifest.Digest.String(), at.About.Digest.String()}] = true
+	}
 }
 
 // evidence checks each referrer, and keeps the statements that verify.
@@ -156,9 +173,12 @@ func (v *verifier) evidence(ctx context.Context, about map[string]oci.Descriptor
 		e := &v.file.Evidence[i]
 		what := "referrer " + e.Manifest.Digest
 		subject, ok := about[e.About]
+		if !ok {
+			subject, ok = v.indexes[e.About]
+		}
 		switch {
 		case !ok:
-			p.fail(what, "it is about %s, which is neither what the file is about nor a child of it", oci.Quote(e.About))
+			p.fail(what, "it is about %s, which is neither what the file is about nor a child of it, nor an index that names it", oci.Quote(e.About))
 		case v.referrers[e.Manifest.Digest]:
 			p.fail(what, "it is in the file twice")
 		default:
@@ -211,10 +231,31 @@ func (v *verifier) referrer(ctx context.Context, p *part, what string, subject o
 		return
 	}
 	if !verify.IsEnvelope(m) {
-		p.unsure(what, "it is not signed: the bytes are those of its digest, and nothing proves who made them")
+		p.unsure(what, "it is not signed: the bytes are those of its digest, and nothing proves who made them"+v.unsigned(subject.Digest, m, ref.Layers))
 		return
 	}
 	v.signatures(ctx, p, what, subject, ref)
+}
+
+// unsigned tells what the statements say that BuildKit put beside an image; "" for
+// a manifest that is none of those.
+func (v *verifier) unsigned(about oci.Digest, m *oci.Manifest, layers [][]byte) string {
+	if !v.attached[[2]string{m.Digest.String(), about.String()}] {
+		return ""
+	}
+	var says []string
+	for i, l := range m.Layers {
+		if !attest.IsUnsigned(l) {
+			continue
+		}
+		if st := attest.Unsigned(layers[i], about); st != nil {
+			says = append(says, string(st.Kind)+" ("+st.Type+"): "+st.Says())
+		}
+	}
+	if len(says) == 0 {
+		return ". It is BuildKit's, and no statement in it can be read"
+	}
+	return ". It is BuildKit's about " + about.Short() + " and says: " + strings.Join(says, "; ")
 }
 
 // signatures checks the envelopes of a referrer. One that verifies for no anchor
@@ -222,7 +263,11 @@ func (v *verifier) referrer(ctx context.Context, p *part, what string, subject o
 // told apart.
 func (v *verifier) signatures(ctx context.Context, p *part, what string, subject oci.Descriptor, ref verify.Referrer) {
 	found := v.check.Check(ctx, subject, ref)
+	_, lent := v.indexes[subject.Digest.String()]
 	for _, sig := range found.Signatures {
+		if lent {
+			sig.Index = subject.Digest
+		}
 		v.said[[2]string{sig.Referrer.String(), sig.Envelope.String()}] = sig
 		text := "signed by " + sig.Identity.String() + " (anchor " + sig.Anchor + ")"
 		if v.own(&sig) {
@@ -230,6 +275,13 @@ func (v *verifier) signatures(ctx context.Context, p *part, what string, subject
 		}
 		if sig.Statement != nil {
 			text += ": " + sig.Statement.Type
+		}
+		if lent && !sig.Vouches() {
+			p.ok(what, text+", of its index "+sig.Index.String()+" and not of what that names")
+			continue
+		}
+		if lent {
+			text += ", by its index " + sig.Index.String()
 		}
 		p.ok(what, text)
 		v.step(api.CustodyStep{At: sig.At, What: signedWhat(&sig), Who: sig.Identity.String(), ProvenBy: "signature, anchor " + sig.Anchor})
@@ -247,8 +299,12 @@ func (v *verifier) own(sig *evidence.Signature) bool {
 }
 
 func signedWhat(sig *evidence.Signature) string {
-	if sig.Statement == nil {
-		return "signed"
+	what := "signed"
+	if sig.Statement != nil {
+		what = "attested: " + string(sig.Statement.Kind)
 	}
-	return "attested: " + string(sig.Statement.Kind)
+	if !sig.Index.IsZero() {
+		what += ", of its index"
+	}
+	return what
 }

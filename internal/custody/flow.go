@@ -29,6 +29,7 @@ var ErrNoProof = errors.New("there is no proof")
 type Tx interface {
 	repo.Reader
 	repo.Graph
+	repo.Family
 	audit.Outbox
 	// DecisionsOf returns the numbers of the newest decisions about d in r, in
 	// order; at most limit.

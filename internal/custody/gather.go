@@ -14,9 +14,11 @@ import (
 	"strconv"
 
 	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/attest"
 	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/blob"
+	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
 	"github.com/bonded-dev/bonded/internal/trust/tlog"
@@ -157,9 +159,17 @@ func (g *gathering) gather(ctx context.Context, proof func(context.Context, int6
 		return err
 	}
 	for _, desc := range about {
-		if err := g.evidence(ctx, desc); err != nil {
+		if err := g.evidence(ctx, desc, false); err != nil {
 			return err
 		}
+	}
+	for _, c := range g.file.Subject.Indexes {
+		if err := g.lent(ctx, &c); err != nil {
+			return err
+		}
+	}
+	if err := g.attached(ctx, about); err != nil {
+		return err
 	}
 	if err := g.decisions(ctx, proof); err != nil {
 		return err
@@ -238,33 +248,92 @@ func (g *gathering) subject(ctx context.Context) ([]oci.Descriptor, error) {
 	return about, err
 }
 
+// indexes adds those that name it, the nearest first, also through indexes that
+// they name, as far as they stand where the file covers.
 func (g *gathering) indexes(ctx context.Context, tx Tx, s *api.CustodySubject) error {
-	for _, r := range g.stands {
-		parents, err := tx.Parents(ctx, r, g.digest)
-		if err != nil {
-			return err
-		}
-		for _, at := range parents {
-			if len(s.Indexes) == maxChildren || slices.ContainsFunc(s.Indexes, func(c api.CustodyContent) bool { return c.Digest == at.Digest.String() }) {
-				continue
-			}
-			m, err := tx.Stored(ctx, at.Digest)
+	found, more, err := repo.Ancestors(ctx, tx, g.digest, maxChildren)
+	if err != nil {
+		return err
+	}
+	if more {
+		g.leaveOut("indexes that name it beyond the first %d", maxChildren)
+	}
+	for _, d := range found {
+		if ok, err := g.covered(ctx, tx, d); err != nil || !ok {
 			if err != nil {
 				return err
 			}
-			s.Indexes = append(s.Indexes, g.stored(m))
+			continue
+		}
+		m, err := tx.Stored(ctx, d)
+		if err != nil {
+			return err
+		}
+		s.Indexes = append(s.Indexes, g.stored(m))
+	}
+	return nil
+}
+
+// covered reports whether d stands in a repository that the file covers.
+func (g *gathering) covered(ctx context.Context, tx Tx, d oci.Digest) (bool, error) {
+	at, err := tx.Placements(ctx, d)
+	return slices.ContainsFunc(at, func(p repo.Placement) bool { return !g.covers[p.Repository.String()].IsZero() }), err
+}
+
+// lent reads what was said of an index that names the digest: who signed that has
+// vouched for what it lists.
+func (g *gathering) lent(ctx context.Context, index *api.CustodyContent) error {
+	d, err := oci.ParseDigest(index.Digest)
+	if err != nil {
+		return err
+	}
+	return g.evidence(ctx, oci.Descriptor{Digest: d, MediaType: index.MediaType, Size: index.Size}, true)
+}
+
+// attached reads what BuildKit put, unsigned, beside what the file is about, in
+// the indexes that it has.
+func (g *gathering) attached(ctx context.Context, about []oci.Descriptor) error {
+	for _, c := range append([]api.CustodyContent{g.file.Subject.Manifest}, g.file.Subject.Indexes...) {
+		m, err := manifestOf(&c)
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", c.Digest, err)
+		}
+		for _, at := range attest.AttachedIn(m) {
+			i := slices.IndexFunc(about, func(d oci.Descriptor) bool { return d.Digest == at.About.Digest })
+			if i < 0 {
+				continue
+			}
+			if err := g.beside(ctx, about[i], at.Manifest.Digest); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
+func (g *gathering) beside(ctx context.Context, about oci.Descriptor, d oci.Digest) error {
+	var stored *repo.Manifest
+	err := g.View(ctx, func(tx Tx) error {
+		ok, err := g.covered(ctx, tx, d)
+		if err == nil && ok {
+			stored, err = tx.Stored(ctx, d)
+		}
+		return err
+	})
+	if err != nil || stored == nil {
+		return err
+	}
+	return g.referrer(ctx, about, stored, false)
+}
+
 // evidence reads the referrers of a digest that are in the repositories that the
-// file covers, and verifies them by the anchors of the server.
-func (g *gathering) evidence(ctx context.Context, about oci.Descriptor) error {
+// file covers, and verifies them by the anchors of the server. lent: it is an
+// index that names what the file is about.
+func (g *gathering) evidence(ctx context.Context, about oci.Descriptor, lent bool) error {
 	var manifests []*repo.Manifest
 	err := g.View(ctx, func(tx Tx) error {
 		manifests = manifests[:0]
-		digests, err := g.referrers(ctx, tx, about.Digest)
+		digests, err := g.referrers(ctx, tx, about.Digest, lent)
 		for _, d := range digests {
 			m, serr := tx.Stored(ctx, d)
 			if serr != nil && !errors.Is(serr, repo.ErrNotFound) {
@@ -278,26 +347,29 @@ func (g *gathering) evidence(ctx context.Context, about oci.Descriptor) error {
 	})
 	for _, m := range manifests {
 		if err == nil {
-			err = g.referrer(ctx, about, m)
+			err = g.referrer(ctx, about, m, lent)
 		}
 	}
 	return err
 }
 
-func (g *gathering) referrers(ctx context.Context, tx Tx, about oci.Digest) ([]oci.Digest, error) {
+// referrers finds what refers to a digest. Of an index that lends it is what a
+// gate looks at, and not what the server has made or shows of the index.
+func (g *gathering) referrers(ctx context.Context, tx Tx, about oci.Digest, lent bool) ([]oci.Digest, error) {
 	known := map[oci.Digest]bool{}
 	all, err := tx.ReferrersOf(ctx, about)
 	if err != nil {
 		return nil, err
 	}
 	for _, d := range all {
-		at, err := tx.Placements(ctx, d)
-		if err != nil {
+		if known[d], err = g.covered(ctx, tx, d); err != nil {
 			return nil, err
 		}
-		known[d] = slices.ContainsFunc(at, func(p repo.Placement) bool { return !g.covers[p.Repository.String()].IsZero() })
 	}
 	for _, r := range g.covers {
+		if lent {
+			break
+		}
 		made, err := tx.MadeAbout(ctx, r, about, maxEvidence)
 		if err != nil {
 			return nil, err
@@ -317,7 +389,7 @@ func (g *gathering) referrers(ctx context.Context, tx Tx, about oci.Digest) ([]o
 	return slices.SortedFunc(maps.Keys(known), func(a, b oci.Digest) int { return cmp.Compare(a.String(), b.String()) }), nil
 }
 
-func (g *gathering) referrer(ctx context.Context, about oci.Descriptor, m *repo.Manifest) error {
+func (g *gathering) referrer(ctx context.Context, about oci.Descriptor, m *repo.Manifest, lent bool) error {
 	if slices.ContainsFunc(g.file.Evidence, func(e api.CustodyEvidence) bool { return e.Manifest.Digest == m.Digest.String() }) {
 		return nil
 	}
@@ -340,6 +412,9 @@ func (g *gathering) referrer(ctx context.Context, about oci.Descriptor, m *repo.
 	}
 	g.file.Evidence = append(g.file.Evidence, e)
 	found := g.Verifier().Check(ctx, about, ref)
+	if lent {
+		found.Signatures = evidence.Lent(about.Digest, found.Signatures)
+	}
 	tell(g.file, found, serverOf(g.URL))
 	for _, sig := range found.Signatures {
 		g.signed = append(g.signed, api.CustodyStep{At: sig.At, What: signedWhat(&sig), Who: sig.Identity.String(), ProvenBy: "signature, anchor " + sig.Anchor})

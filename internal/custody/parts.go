@@ -1,6 +1,7 @@
 package custody
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -46,7 +47,7 @@ func saysBuild(st *evidence.Statement) string {
 	if st.Provenance == nil {
 		return ""
 	}
-	text := st.Provenance.Builder
+	text := cmp.Or(st.Provenance.Builder, evidence.Nameless)
 	if st.Provenance.EntryPoint != "" {
 		text += ", " + st.Provenance.EntryPoint
 	}
@@ -150,6 +151,8 @@ func (v *verifier) statement(p *part, how telling, s api.CustodyStatement) {
 		p.unsure(what, "its signature verifies for no anchor that was given")
 	case sig.Statement == nil || sig.Statement.Type != s.Type:
 		p.fail(what, "it is no statement of type %s", oci.Quote(s.Type))
+	case !sig.Index.IsZero() && !sig.Vouches():
+		p.fail(what, "it is about the index %s, which says nothing of what that names", sig.Index)
 	case how.server && !v.own(&sig):
 		p.fail(what, "the server is to have signed it, and %s has", sig.Identity)
 	case how.says == nil:

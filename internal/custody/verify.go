@@ -47,6 +47,8 @@ type verifier struct {
 	check     *verify.Verifier
 	parts     []*part
 	steps     []api.CustodyStep
+	indexes   map[string]oci.Descriptor // that name what the file is about
+	attached  map[[2]string]bool        // what BuildKit put into one, and what that is about
 	referrers map[string]bool
 	said      map[[2]string]evidence.Signature // by referrer and envelope
 	batches   map[int64]*proven
@@ -90,7 +92,7 @@ func (v *verifier) step(s api.CustodyStep) { v.steps = append(v.steps, s) }
 // that can be read is in the answer.
 func Verify(ctx context.Context, raw []byte, o VerifyOptions) (*api.CustodyCheck, error) {
 	v := &verifier{
-		VerifyOptions: o, referrers: map[string]bool{}, said: map[[2]string]evidence.Signature{}, batches: map[int64]*proven{}, broken: map[int64]bool{},
+		VerifyOptions: o, indexes: map[string]oci.Descriptor{}, attached: map[[2]string]bool{}, referrers: map[string]bool{}, said: map[[2]string]evidence.Signature{}, batches: map[int64]*proven{}, broken: map[int64]bool{},
 		events: map[int64]*event{}, decisions: map[int64]*api.Decision{},
 	}
 	if err := v.prepare(); err != nil {

@@ -459,6 +459,113 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// lent is the story of an image that nobody signed and whose index was, beside
+// which BuildKit put what it attests, unsigned; and the anchor of who signed.
+func (m *maker) lent() (*api.Custody, verify.Anchor) {
+	m.Helper()
+	empty := oci.Descriptor{MediaType: oci.MediaTypeConfig, Digest: oci.FromBytes([]byte("{}")), Size: 2}
+	manifest := func(layers ...oci.Descriptor) []byte {
+		return m.marshal(map[string]any{"schemaVersion": 2, "mediaType": oci.MediaTypeManifest, "config": empty, "layers": append([]oci.Descriptor{}, layers...)})
+	}
+	image := manifest()
+	subject := oci.Descriptor{MediaType: oci.MediaTypeManifest, Digest: oci.FromBytes(image), Size: int64(len(image)), Platform: &oci.Platform{OS: "linux", Architecture: "amd64"}}
+	built := func(of oci.Digest) []byte {
+		raw, err := attest.Make("https://slsa.dev/provenance/v1", map[string]any{"buildDefinition": map[string]any{"buildType": "https://x", "externalParameters": map[string]any{}},
+			"runDetails": map[string]any{"builder": map[string]any{"id": "https://ci.example/builder"}}}, attest.About("app", of))
+		if err != nil {
+			m.Fatal(err)
+		}
+		return raw
+	}
+	statement := contentOf("application/vnd.in-toto+json", built(subject.Digest))
+	beside := manifest(oci.Descriptor{MediaType: statement.MediaType, Digest: oci.MustDigest(statement.Digest), Size: statement.Size})
+	attached := oci.Descriptor{
+		MediaType: oci.MediaTypeManifest, Digest: oci.FromBytes(beside), Size: int64(len(beside)), Platform: &oci.Platform{OS: "unknown", Architecture: "unknown"},
+		Annotations: map[string]string{"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": subject.Digest.String()},
+	}
+	index := func(of ...oci.Descriptor) (oci.Descriptor, api.CustodyContent) {
+		raw := m.marshal(map[string]any{"schemaVersion": 2, "mediaType": oci.MediaTypeIndex, "manifests": of})
+		return oci.Descriptor{MediaType: oci.MediaTypeIndex, Digest: oci.FromBytes(raw), Size: int64(len(raw))}, contentOf(oci.MediaTypeIndex, raw)
+	}
+	inner, innerRaw := index(subject, attached)
+	outer, outerRaw := index(inner)
+	sign := func(statement []byte, err error) []byte {
+		return m.signed(m.other, "https://ci.example/builder", "https://idp.example.com", statement, err)
+	}
+	scan, err := attest.MakeScan(evidence.Scan{Scanner: "theirs", At: verifytest.Noon}, verifytest.Noon, nil, attest.About("app", outer.Digest))
+	f := &api.Custody{
+		Version: api.CustodyVersion, Digest: subject.Digest.String(), Server: serverURL, At: verifytest.Noon, By: "auditor", LeftOut: []string{},
+		Subject: api.CustodySubject{Manifest: contentOf(oci.MediaTypeManifest, image), Indexes: []api.CustodyContent{innerRaw, outerRaw}},
+		Evidence: []api.CustodyEvidence{
+			m.referrer(outer, sign(built(outer.Digest), nil)),
+			m.referrer(outer, sign(scan, err)),
+			{About: subject.Digest.String(), Manifest: contentOf(oci.MediaTypeManifest, beside), Layers: []api.CustodyContent{statement}},
+		},
+	}
+	said := &f.Evidence[0]
+	f.Build.Statements = []api.CustodyStatement{{Referrer: said.Manifest.Digest, Envelope: said.Layers[0].Digest, Type: "https://slsa.dev/provenance/v1", Says: "https://ci.example/builder"}}
+	return f, verify.Anchor{Name: "ci", Kind: verify.KindSigstore, Roots: [][]byte{m.other.TrustedRoot(nil)}}
+}
+
+// TestLent: what is signed of an index is told of what it names, as that; what
+// does not speak for that is not; and what nobody signed is told as that.
+func TestLent(t *testing.T) {
+	m := newMaker(t)
+	whole, anchor := m.lent()
+	for _, c := range []struct {
+		name   string
+		change func(*api.Custody)
+		want   string
+	}{
+		{"by its index", func(*api.Custody) {}, "verified evidence: referrer " + whole.Evidence[0].Manifest.Digest + ": signed by https://ci.example/builder (https://idp.example.com) (anchor ci): https://slsa.dev/provenance/v1, by its index " + whole.Subject.Indexes[1].Digest},
+		{"an index in an index", func(*api.Custody) {}, "names it through " + whole.Subject.Indexes[0].Digest},
+		{"told by a part", func(*api.Custody) {}, "verified build: referrer " + whole.Evidence[0].Manifest.Digest + ": https://ci.example/builder"},
+		{"of the index alone", func(*api.Custody) {}, "of its index " + whole.Subject.Indexes[1].Digest + " and not of what that names"},
+		{"BuildKit's", func(*api.Custody) {}, "not-provable evidence: referrer " + whole.Evidence[2].Manifest.Digest + ": it is not signed: the bytes are those of its digest, and nothing proves who made them. It is BuildKit's about "},
+		{"its type", func(*api.Custody) {}, "and says: provenance (https://slsa.dev/provenance/v1): SLSA build level 0, by https://ci.example/builder"},
+		{"without the index between", func(f *api.Custody) { f.Subject.Indexes = f.Subject.Indexes[1:] }, "failed subject: index " + whole.Subject.Indexes[1].Digest + ": it does not name"},
+		{"the index is gone", func(f *api.Custody) { f.Subject.Indexes = f.Subject.Indexes[:1] }, "failed evidence: referrer " + whole.Evidence[0].Manifest.Digest + ": it is about"},
+		{"the index was changed", func(f *api.Custody) { f.Subject.Indexes[1].Bytes[30] ^= 1 }, "failed evidence: referrer " + whole.Evidence[0].Manifest.Digest + ": it is about"},
+		{"of the index told as of it", func(f *api.Custody) { f.Evidence[0].About = f.Digest }, "it says itself that it is about " + whole.Subject.Indexes[1].Digest},
+		{"a scan of the index told by a part", func(f *api.Custody) {
+			e := &f.Evidence[1]
+			f.Analysis.Statements = []api.CustodyStatement{{Referrer: e.Manifest.Digest, Envelope: e.Layers[0].Digest, Type: attest.TypeScan, Says: "scan with 0 findings"}}
+		}, "failed analysis: referrer " + whole.Evidence[1].Manifest.Digest + ": it is about the index"},
+		{"what is unsigned told by a part", func(f *api.Custody) {
+			e := &f.Evidence[2]
+			f.Build.Statements[0].Referrer, f.Build.Statements[0].Envelope = e.Manifest.Digest, e.Layers[0].Digest
+		}, "not-provable build: referrer " + whole.Evidence[2].Manifest.Digest},
+		{"beside another index", func(f *api.Custody) { f.Evidence[2].About = f.Subject.Indexes[1].Digest }, "nothing proves who made them"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, err := Parse(m.marshal(whole))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.change(f)
+			o := m.options()
+			o.Anchors = []verify.Anchor{anchor}
+			got, err := Verify(t.Context(), m.marshal(f), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if all := everything(got); !slices.ContainsFunc(all, func(s string) bool { return strings.Contains(s, c.want) }) {
+				t.Errorf("want %q:\n%s", c.want, strings.Join(all, "\n"))
+			}
+		})
+	}
+}
+
+// everything is all that a check says.
+func everything(c *api.CustodyCheck) (all []string) {
+	for _, p := range c.Parts {
+		for _, i := range p.Items {
+			all = append(all, string(i.State)+" "+p.Part+": "+i.What+": "+i.Text)
+		}
+	}
+	return all
+}
+
 const example = "example.json"
 
 // TestExample: the file of version 1 that is committed verifies for ever.

@@ -2,14 +2,18 @@ package server
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/assess"
+	"github.com/bonded-dev/bonded/internal/custody"
 	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
+	"github.com/bonded-dev/bonded/internal/verify"
 	"github.com/bonded-dev/bonded/internal/verify/verifytest"
 )
 
@@ -160,5 +164,118 @@ enter:
 	s.quiet(repo.Denied, evil, other)
 	if st := s.why("signed/app:1").Evidence.Signatures[0]; st.Index == "" || st.Statement.Kind != string(evidence.KindProvenance) {
 		t.Errorf("%+v", st)
+	}
+}
+
+// pushLayout pushes an OCI layout: its blobs, manifests from the leaves up, and
+// the index that it holds.
+func (s *proving) pushLayout(folder, tag string) oci.Descriptor {
+	s.Helper()
+	read := func(d oci.Digest) []byte {
+		raw, err := os.ReadFile(filepath.Join(folder, "blobs", "sha256", d.Hex()))
+		if err != nil {
+			s.Fatal(err)
+		}
+		return raw
+	}
+	raw, err := os.ReadFile(filepath.Join(folder, "index.json"))
+	if err != nil {
+		s.Fatal(err)
+	}
+	top, err := oci.ParseManifest(raw, oci.MediaTypeIndex, oci.SHA256)
+	if err != nil {
+		s.Fatal(err)
+	}
+	var push func(desc oci.Descriptor, name string)
+	push = func(desc oci.Descriptor, name string) {
+		m, err := oci.ParseManifest(read(desc.Digest), desc.MediaType, oci.SHA256)
+		if err != nil {
+			s.Fatal(err)
+		}
+		for _, child := range m.Manifests {
+			push(child, child.Digest.String())
+		}
+		for _, b := range m.Layers {
+			s.pushBlob(s.dev, "signed/app", read(b.Digest))
+		}
+		if !m.Config.Digest.IsZero() {
+			s.pushBlob(s.dev, "signed/app", read(m.Config.Digest))
+		}
+		res, body := s.request(s.dev, http.MethodPut, "/v2/signed/app/manifests/"+name, read(desc.Digest), "Content-Type", desc.MediaType)
+		s.want(http.StatusCreated, res, body)
+	}
+	push(top.Manifests[0], tag)
+	return top.Manifests[0]
+}
+
+// TestBuildKit: what BuildKit attests beside an image, unsigned, is shown with its
+// type, in custody as well, and counts for nothing.
+func TestBuildKit(t *testing.T) {
+	s := newSigning(t, strings.Replace(fromSource, "minLevel: 2", "minLevel: 0", 1))
+	index := s.pushLayout("../attest/testdata/buildkit", "1")
+	raw, err := os.ReadFile("../attest/testdata/buildkit/blobs/sha256/" + index.Digest.Hex())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := oci.ParseManifest(raw, oci.MediaTypeIndex, oci.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, beside := m.Manifests[0], m.Manifests[2]
+	s.quiet(repo.Held, index, image, m.Manifests[1])
+	e := s.why("signed/app@" + image.Digest.String()).Evidence
+	if e == nil || len(e.Signatures) != 0 || len(e.Unsigned) != 1 || e.Unsigned[0].Type != typeBuilt || e.Unsigned[0].Kind != "provenance" || e.Unsigned[0].Referrer != beside.Digest.String() {
+		t.Errorf("of the image is told %+v", e)
+	}
+	root, err := s.trust.instance.TrustedRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for of, want := range map[oci.Digest]int{image.Digest: 1, index.Digest: 2} {
+		_, rest := unproven(t, s.exported(s.enrol("eve-"+of.Hex()[:4], "auditor"), of.String(), http.StatusOK), root, of)
+		n := 0
+		for _, text := range rest {
+			if strings.HasPrefix(text, "not-provable evidence: ") && strings.Contains(text, "It is BuildKit's about ") && strings.Contains(text, "provenance ("+typeBuilt+")") {
+				n++
+			}
+		}
+		if n != want || n != len(rest) {
+			t.Errorf("of %s is not proven:\n%s", of, strings.Join(rest, "\n"))
+		}
+	}
+	s.clean()
+}
+
+// TestCustodyOfPlatform: the file of a platform tells what was signed of its index,
+// and by whom that was made.
+func TestCustodyOfPlatform(t *testing.T) {
+	s := newSigning(t, byAlice)
+	one := s.image("1")
+	inner := s.index("", one)
+	outer := s.index("all", inner)
+	s.bundle(outer, verifytest.Spec{Payload: says(outer, typeSign, "{}")})
+	s.bundle(outer, verifytest.Spec{Payload: says(outer, typeBuilt, builtHere)})
+	s.quiet(repo.Admitted, one, inner, outer)
+	root, err := s.trust.instance.TrustedRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	auditor := s.enrol("eve", "auditor")
+	anchor := verify.Anchor{Name: "ours", Kind: verify.KindSigstore, Roots: [][]byte{s.sigstore.TrustedRoot(nil)}}
+	raw := s.exported(auditor, one.Digest.String(), http.StatusOK)
+	c, rest := unproven(t, raw, root, one.Digest, anchor)
+	if c.State != api.CustodyVerified {
+		t.Errorf("%s:\n%s", c.State, strings.Join(rest, "\n"))
+	}
+	f, err := custody.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Subject.Indexes) != 2 || len(f.Evidence) < 2 || len(f.Source.Statements) != 1 || f.Source.Statements[0].Says != "https://git.example.com/acme/app" {
+		t.Errorf("%d indexes, %d referrers, source %+v", len(f.Subject.Indexes), len(f.Evidence), f.Source)
+	}
+	// The file of the index is about all that it names.
+	if c, rest := unproven(t, s.exported(auditor, "signed/app:all", http.StatusOK), root, outer.Digest, anchor); c.State != api.CustodyVerified {
+		t.Errorf("%s:\n%s", c.State, strings.Join(rest, "\n"))
 	}
 }

@@ -1,10 +1,11 @@
-// Package calm is for commands that end before they have made much garbage: a
-// third of what "bonded version" takes is the collection of what the packages of
-// others make while the program starts, none of which is ever free.
+// Package calm is for commands that end before they have made much garbage: an
+// eighth of what "bonded version" takes would be the collection of what the
+// packages of others make while the program starts, none of which is ever free.
 //
 // It is a package so that it can be early: Go sets up packages that wait for no
-// others in the order of their paths. Like the variable GOGC, which wins where it
-// is set, it is no business of any other package.
+// others in the order of their paths, and from the first line of main it would come
+// too late (docs/adr/0017). Like the variable GOGC, which wins where it is set, it
+// is no business of any other package.
 package calm
 
 import (

@@ -142,15 +142,20 @@ func (w *world) with(issuer string, c claims) claims {
 
 func mint(t testing.TB, key crypto.Signer, alg jose.SignatureAlgorithm, c claims) string {
 	t.Helper()
-	s, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: key}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	b, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed, err := s.Sign(b)
+	return minted(t, key, alg, b)
+}
+
+func minted(t testing.TB, key crypto.Signer, alg jose.SignatureAlgorithm, claims []byte) string {
+	t.Helper()
+	s, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: key}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := s.Sign(claims)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,6 +298,8 @@ func TestRefusedTokens(t *testing.T) {
 		{"no subject", w.token(with(claims{"sub": nil})), 403, "subject is empty"},
 		{"a subject on another host", w.token(claims{"sub": "https://evil.example/x"}), 403, "not on the issuer's host"},
 		{"a subject of another trust domain", w.token(claims{"sub": "spiffe://evil.example/x"}), 403, "trust domain"},
+		{"a claim of one's own", w.token(with(claims{"EMAIL": "boss@example.com"})), 401, "more than one way"},
+		{"a claim that is there twice", minted(t, w.i.Key(trust.Issuer).Signer, jose.RS256, []byte(`{"iss":"`+own+`","aud":"sigstore","exp":9999999999,"email_verified":true,"sub":"x","email":"a@example.com","email":"boss@example.com"}`)), 401, "more than one way"},
 		{"control characters", w.token(with(claims{"email": "a@b\nc"})), 403, "control"},
 	}
 	for _, test := range tests {

@@ -27,6 +27,8 @@ import (
 	"github.com/sigstore/fulcio/pkg/config"
 	"github.com/sigstore/fulcio/pkg/identity"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/bonded-dev/bonded/internal/strictjson"
 )
 
 // DefaultAudience is what tokens are for where nobody says otherwise: the
@@ -180,8 +182,19 @@ func claimedIssuer(raw string) (string, error) {
 	if err != nil || json.Unmarshal(b, &claims) != nil {
 		return "", refuse(http.StatusUnauthorized, "that is no identity token: its claims are not JSON in base64url")
 	}
+	doc, err := strictjson.Parse(b, strictjson.Limits{Bytes: maxToken})
+	if err == nil {
+		err = doc.Exact(readClaims...)
+	}
+	if err != nil {
+		return "", refuse(http.StatusUnauthorized, "the claims of the token can be read in more than one way: %v", err)
+	}
 	return claims.Issuer, nil
 }
+
+// readClaims are the claims that are read by encoding/json, for which EMAIL would
+// be email: an issuer may let people make claims of their own.
+var readClaims = []string{"iss", "sub", "aud", "exp", "iat", "nbf", "jti", "nonce", "at_hash", "email", "email_verified", "kubernetes.io", "_claim_names", "_claim_sources"}
 
 // fits refuses a token that verifies and that no certificate should be made
 // of, and returns its ID.

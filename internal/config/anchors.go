@@ -25,13 +25,13 @@ type Anchor struct {
 	Type string `yaml:"type" json:"type"`
 	// TrustedRoot is a trusted root that comes with the program: "public-good", of
 	// the public Sigstore instance, for sigstore and key; "github", of GitHub's, for
-	// github. It is as old as the program. Contradicts trusted_root_file; one of the
-	// two is needed for sigstore and github.
+	// github. It is as old as the program. Optional; contradicts trusted_root_file,
+	// and one of the two is needed for sigstore and github.
 	TrustedRoot string `yaml:"trusted_root" json:"trusted_root"`
 	// TrustedRootFile is trusted_root.json of the instance, also several as JSON
 	// lines: what "bonded trust refresh" keeps up to date, or "gh attestation
 	// trusted-root" prints. For key it has the log and timestamp authority that log
-	// and timestamp ask for. Contradicts trusted_root; not for x509.
+	// and timestamp ask for. Optional; contradicts trusted_root, and not for x509.
 	TrustedRootFile Path `yaml:"trusted_root_file" json:"trusted_root_file"`
 	// KeyFile is a PEM file with public keys, as "cosign generate-key-pair" writes
 	// them. Needed for key; not for others.

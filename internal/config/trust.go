@@ -117,6 +117,14 @@ type Clients struct {
 	// it, or one that ended, is refused. Optional; goes with ca_file. Default:
 	// revocation is not looked at.
 	CRLFile Path `yaml:"crl_file" json:"crl_file"`
+	// OCSPDir is a folder of OCSP responses, one in DER for each certificate. It is
+	// read again when it changes. A certificate needs one that says good and has not
+	// ended; where crl_file is set too, a list that has not ended will do, and
+	// whichever says revoked is believed. Optional; goes with ca_file. Default: none.
+	OCSPDir Path `yaml:"ocsp_dir" json:"ocsp_dir"`
+	// OCSPRequired wants a response that says good where there is a list too.
+	// Optional; goes with ocsp_dir. Default false.
+	OCSPRequired bool `yaml:"ocsp_required" json:"ocsp_required"`
 	// SPIFFE are trust domains whose IDs certificates may have. Optional. Default:
 	// none.
 	SPIFFE []string `yaml:"spiffe" json:"spiffe"`
@@ -182,6 +190,12 @@ func (k *checker) trust(c *Config) {
 	}
 	if t.Clients.CRLFile != "" && t.Clients.CAFile == "" {
 		k.clash("trust.clients.crl_file", "trust.clients.ca_file", "no client certificates are taken")
+	}
+	if t.Clients.OCSPDir != "" && t.Clients.CAFile == "" {
+		k.clash("trust.clients.ocsp_dir", "trust.clients.ca_file", "no client certificates are taken")
+	}
+	if t.Clients.OCSPRequired && t.Clients.OCSPDir == "" {
+		k.clash("trust.clients.ocsp_required", "trust.clients.ocsp_dir", "there is no folder of responses")
 	}
 	if t.Clients.CAFile != "" && c.TLS.Off {
 		k.clash("trust.clients.ca_file", "tls.plain_http", "client certificates come with TLS")

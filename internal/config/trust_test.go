@@ -23,7 +23,7 @@ trust:
   issuers:
     - {url: "https://token.actions.githubusercontent.com", type: github}
     - {url: "https://login.example", ca_file: ca.pem}
-  clients: {ca_file: clients.pem, crl_file: clients.crl}
+  clients: {ca_file: clients.pem, crl_file: clients.crl, ocsp_dir: ocsp, ocsp_required: true}
 `)
 	got, err := config.Load(config.Source{File: file, Env: append(home, "BONDED_TRUST_ORGANIZATION=Example", "BONDED_TRUST_CLIENTS_SPIFFE=example.org")})
 	if err != nil {
@@ -36,7 +36,7 @@ trust:
 		OfflineKeys: "/media/usb/offline-keys.json", PassphraseFile: at("secrets/passphrase"), HeadStore: "/srv/heads",
 		Witnesses: []config.Witness{{URL: "https://w1.example", Key: "w1+1+a"}, {URL: "https://w2.example", Key: "w2+2+b"}, {URL: "https://w3.example", Key: "w3+3+c"}},
 		Issuers:   []config.Issuer{{URL: "https://token.actions.githubusercontent.com", Type: "github"}, {URL: "https://login.example", CAFile: at("ca.pem")}},
-		Clients:   config.Clients{CAFile: at("clients.pem"), CRLFile: at("clients.crl"), SPIFFE: []string{"example.org"}},
+		Clients:   config.Clients{CAFile: at("clients.pem"), CRLFile: at("clients.crl"), OCSPDir: at("ocsp"), OCSPRequired: true, SPIFFE: []string{"example.org"}},
 		Freshness: config.DefaultFreshness,
 	}
 	if diff := cmp.Diff(want, got.Trust); diff != "" {
@@ -70,6 +70,8 @@ func TestTrustRefuses(t *testing.T) {
 		{"site", `issuers: [{url: "https://a", type: gitlab, site: "http://b"}]`, "is no site"},
 		{"site of people", `issuers: [{url: "https://a", site: "https://b"}]`, "goes with type github or gitlab"},
 		{"verified builds", `issuers: [{url: "https://a", type: github, email_verified: true}]`, "goes with type email"},
+		{"responses of nobody", "clients: {ocsp_dir: a}", "trust.clients.ocsp_dir: contradicts trust.clients.ca_file"},
+		{"responses from nowhere", "clients: {ca_file: a, ocsp_required: true}", "trust.clients.ocsp_required: contradicts trust.clients.ocsp_dir"},
 		{"lists of nobody", "clients: {crl_file: a}", "trust.clients.crl_file: contradicts trust.clients.ca_file"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -117,6 +117,13 @@ func (s *Server) Health(ctx context.Context) (*api.Health, error) {
 	if s.trust != nil { // it is no reason to send requests elsewhere
 		checks["trust"] = s.trust.keeper.check()
 		checks["audit log"] = s.auditProblem()
+		if s.trust.clients != nil {
+			note, problem := s.trust.clients.Standing(s.clock())
+			checks["client certificates"] = problem
+			if note != "" {
+				h.Notes["client certificates"] = note
+			}
+		}
 		s.trustFacts(ctx, h.Notes)
 	}
 	for name, problem := range checks {

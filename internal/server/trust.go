@@ -46,6 +46,7 @@ type trusted struct {
 	keeper   *keeper
 	sign     *signing
 	anchors  func() []api.AnchorState // of the server
+	clients  *oidc.Certificates       // nil where none are taken
 }
 
 // TrustFolder is where the keys of an instance live.
@@ -256,7 +257,7 @@ func (s *Server) wireTrust(ctx context.Context) error {
 		return err
 	}
 	t.tsa = tsa.New(tsa.Options{Keys: t.instance, Clock: s.clock})
-	t.anchors = s.anchors.states
+	t.anchors, t.clients = s.anchors.states, certificates
 	t.keeper = newKeeper(s)
 	return t.keeper.refresh(ctx)
 }
@@ -266,5 +267,5 @@ func (s *Server) clientCertificates() (*oidc.Certificates, error) {
 	if c.CAFile == "" {
 		return nil, nil
 	}
-	return oidc.NewCertificates(oidc.CertificateOptions{CAFile: string(c.CAFile), CRLFile: string(c.CRLFile), SPIFFE: c.SPIFFE, Emails: c.Emails})
+	return oidc.NewCertificates(oidc.CertificateOptions{CAFile: string(c.CAFile), CRLFile: string(c.CRLFile), OCSPDir: string(c.OCSPDir), OCSPRequired: c.OCSPRequired, SPIFFE: c.SPIFFE, Emails: c.Emails})
 }

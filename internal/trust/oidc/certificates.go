@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -29,6 +30,13 @@ type CertificateOptions struct {
 	// changes. Where it is set, a certificate whose authority has no list in it, or
 	// one that ended, is refused. Optional. Default: revocation is not looked at.
 	CRLFile string
+	// OCSPDir is a folder of OCSP responses, a file in DER for each certificate. It
+	// is read again when it changes. A certificate needs one that says good and is
+	// in force; with CRLFile, one of the two, and whichever says revoked is believed.
+	// Optional.
+	OCSPDir string
+	// OCSPRequired wants a response where there is a list in force too.
+	OCSPRequired bool
 	// SPIFFE are trust domains whose IDs certificates may have. Optional.
 	SPIFFE []string
 	// Emails takes e-mail addresses in certificates for verified ones: the
@@ -43,6 +51,7 @@ type Certificates struct {
 	mu   sync.Mutex
 	ca   cached[[]*x509.Certificate]
 	crls cached[[]*x509.RevocationList]
+	ocsp folder
 }
 
 // NewCertificates reads the files once, so that a wrong one is known at start.
@@ -51,14 +60,18 @@ func NewCertificates(o CertificateOptions) (*Certificates, error) {
 	if _, err := c.authorities(); err != nil {
 		return nil, err
 	}
-	_, err := c.lists()
+	if _, err := c.lists(); err != nil {
+		return nil, err
+	}
+	_, err := c.responses()
 	return c, err
 }
 
 // cached is a parsed file, as of when it last changed.
 type cached[T any] struct {
-	info fs.FileInfo
-	v    T
+	limit int64 // bytes; 0 is maxFile
+	info  fs.FileInfo
+	v     T
 }
 
 func (c *cached[T]) get(path string, parse func([]byte) (T, error)) (T, error) {
@@ -69,8 +82,9 @@ func (c *cached[T]) get(path string, parse func([]byte) (T, error)) (T, error) {
 	if c.info != nil && os.SameFile(info, c.info) && info.ModTime().Equal(c.info.ModTime()) && info.Size() == c.info.Size() {
 		return c.v, nil
 	}
-	if info.Size() > maxFile {
-		return c.v, fmt.Errorf("%s has more than %d bytes", path, maxFile)
+	limit := cmp.Or(c.limit, maxFile)
+	if info.Size() > limit || !info.Mode().IsRegular() {
+		return c.v, fmt.Errorf("%s is no file of at most %d bytes", path, limit)
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -105,6 +119,19 @@ func (c *Certificates) lists() ([]*x509.RevocationList, error) {
 		return nil, fmt.Errorf("reading the revocation lists of client certificates: %w", err)
 	}
 	return lists, nil
+}
+
+func (c *Certificates) responses() (responses, error) {
+	if c.o.OCSPDir == "" {
+		return nil, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all, err := c.ocsp.get(c.o.OCSPDir)
+	if err != nil {
+		return nil, fmt.Errorf("reading the OCSP responses of client certificates: %w", err)
+	}
+	return all, nil
 }
 
 func parseAuthorities(b []byte) ([]*x509.Certificate, error) {
@@ -173,7 +200,7 @@ func (c *Certificates) subject(issuer string, peer []*x509.Certificate, now time
 	if err != nil {
 		return Subject{}, err
 	}
-	lists, err := c.lists()
+	known, err := c.revocation()
 	if err != nil {
 		return Subject{}, err
 	}
@@ -181,10 +208,8 @@ func (c *Certificates) subject(issuer string, peer []*x509.Certificate, now time
 	if err != nil {
 		return Subject{}, no("invalid_client", "the client certificate of %s is not taken: %v", describe(peer[0]), err)
 	}
-	if c.o.CRLFile != "" {
-		if err := notRevoked(chain, lists, now); err != nil {
-			return Subject{}, no("invalid_client", "the client certificate of %s is not taken: %v", describe(peer[0]), err)
-		}
+	if err := known.notRevoked(chain, now); err != nil {
+		return Subject{}, no("invalid_client", "the client certificate of %s is not taken: %v", describe(peer[0]), err)
 	}
 	of, err := c.named(issuer, peer[0])
 	if err != nil {
@@ -212,24 +237,92 @@ func verifyClient(cas, peer []*x509.Certificate, now time.Time) ([]*x509.Certifi
 	return chains[0], nil
 }
 
-// notRevoked checks each certificate of a chain but the last against the list
-// of its issuer. A list that is not there, or ended, is no yes.
-func notRevoked(chain []*x509.Certificate, lists []*x509.RevocationList, now time.Time) error {
+// revocation is what is known of who was revoked.
+type revocation struct {
+	byList, byOCSP, required bool // what is looked at, and whether it must be OCSP
+	lists                    []*x509.RevocationList
+	responses                responses
+}
+
+func (c *Certificates) revocation() (k revocation, err error) {
+	k = revocation{byList: c.o.CRLFile != "", byOCSP: c.o.OCSPDir != "", required: c.o.OCSPRequired}
+	if k.lists, err = c.lists(); err != nil {
+		return k, err
+	}
+	k.responses, err = c.responses()
+	return k, err
+}
+
+// notRevoked checks each certificate of a chain but the last. What says nothing,
+// or no more, is no yes.
+func (k revocation) notRevoked(chain []*x509.Certificate, now time.Time) error {
 	for i, cert := range chain[:len(chain)-1] {
-		list := listOf(chain[i+1], lists)
-		if list == nil {
-			return fmt.Errorf("there is no revocation list of %s (crl_file)", describe(chain[i+1]))
-		}
-		if list.NextUpdate.IsZero() || now.After(list.NextUpdate) {
-			return fmt.Errorf("the revocation list of %s ended on %s; bring a newer one (crl_file)", describe(chain[i+1]), list.NextUpdate.Format(time.RFC3339))
-		}
-		for _, e := range list.RevokedCertificateEntries {
-			if e.SerialNumber.Cmp(cert.SerialNumber) == 0 {
-				return fmt.Errorf("it was revoked on %s", e.RevocationTime.Format(time.DateOnly))
-			}
+		if err := k.check(cert, chain[i+1], now); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (k revocation) check(cert, ca *x509.Certificate, now time.Time) error {
+	if !k.byList && !k.byOCSP {
+		return nil
+	}
+	var list, response error
+	if k.byList {
+		if list = k.listed(cert, ca, now); revoked(list) {
+			return list
+		}
+	}
+	if k.byOCSP {
+		if response = k.answered(cert, ca, now); revoked(response) {
+			return response
+		}
+	}
+	switch {
+	case !k.byOCSP:
+		return list
+	case !k.byList || k.required:
+		return response
+	case list == nil || response == nil:
+		return nil
+	}
+	return fmt.Errorf("%w; %w", response, list)
+}
+
+// errRevoked is what no other source makes good: the certificate was revoked, or
+// its own responder does not know it.
+type errRevoked struct{ why string }
+
+func (e errRevoked) Error() string { return e.why }
+
+func revoked(err error) bool { return errors.As(err, new(errRevoked)) }
+
+// listed looks a certificate up in the list of its issuer.
+func (k revocation) listed(cert, ca *x509.Certificate, now time.Time) error {
+	list := listOf(ca, k.lists)
+	if list == nil {
+		return fmt.Errorf("there is no revocation list of %s (crl_file)", describe(ca))
+	}
+	for _, e := range list.RevokedCertificateEntries {
+		if e.SerialNumber.Cmp(cert.SerialNumber) == 0 {
+			// Also where the list has ended: nobody is unrevoked by waiting.
+			return errRevoked{fmt.Sprintf("it was revoked on %s", e.RevocationTime.Format(time.DateOnly))}
+		}
+	}
+	if list.NextUpdate.IsZero() || now.After(list.NextUpdate) {
+		return fmt.Errorf("the revocation list of %s ended on %s; bring a newer one (crl_file)", describe(ca), list.NextUpdate.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// answered looks a certificate up in the OCSP responses.
+func (k revocation) answered(cert, ca *x509.Certificate, now time.Time) error {
+	r := k.responses.newest(cert, ca, now)
+	if r == nil {
+		return fmt.Errorf("there is no OCSP response about number %x of %s (ocsp_dir)", cert.SerialNumber, describe(ca))
+	}
+	return r.allows(ca, now)
 }
 
 // listOf returns the newest list that an authority signed.

@@ -703,5 +703,8 @@ func FuzzLists(f *testing.F) {
 		if c, err := parseAuthorities(b); err == nil && len(c) == 0 {
 			t.Error("no authorities and no error")
 		}
+		if r, err := parseResponse(b); err == nil && (r.Response == nil || r.of.Serial == nil) {
+			t.Error("a response about nothing and no error")
+		}
 	})
 }

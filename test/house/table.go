@@ -48,10 +48,11 @@ var rooms = map[string]room{
 	// The test language of gates is for those who write gates, so it is in the program.
 	"internal/policy/policytest": {tier: engines, also: map[string]string{"internal/policy": "runs it"}},
 	"internal/trust":             {tier: engines},
+	"internal/trust/answer":      {tier: engines, only: []string{}, why: "what it says is given to it"},
 	"internal/trust/ca":          {tier: engines, also: ofTrust},
 	"internal/trust/ct":          {tier: engines, also: map[string]string{"internal/trust/tlog": "its entries are in a tile log"}},
 	"internal/trust/oidc":        {tier: engines, also: ofTrust},
-	"internal/trust/rekor":       {tier: engines, also: map[string]string{"internal/trust/tlog": "its entries are in a tile log"}},
+	"internal/trust/rekor":       {tier: engines, also: map[string]string{"internal/trust/tlog": "its entries are in a tile log", "internal/trust/answer": ofTrust["internal/trust/answer"]}},
 	"internal/trust/tlog":        {tier: engines, also: map[string]string{"internal/blob": "tiles are content, and nothing else keeps that"}},
 	"internal/trust/tsa":         {tier: engines, also: ofTrust},
 	"internal/trust/witness":     {tier: engines, also: map[string]string{"internal/trust/tlog": "keeps what it cosigns of such logs"}},
@@ -101,8 +102,9 @@ var acts = map[string]string{"internal/authz": "mutating methods take the act th
 
 // ofTrust says why the services of an instance may know its keys.
 var ofTrust = map[string]string{
-	"internal/trust": "signs with the keys of the instance",
-	"internal/authz": "a token, and a certificate, is of a principal",
+	"internal/trust":        "signs with the keys of the instance",
+	"internal/trust/answer": "answers as Sigstore's clients read it",
+	"internal/authz":        "a token, and a certificate, is of a principal",
 }
 
 var onlyBlobs = []string{"internal/blob", "internal/oci"}

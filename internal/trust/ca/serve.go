@@ -2,7 +2,6 @@ package ca
 
 import (
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -13,6 +12,8 @@ import (
 	fulciopb "github.com/sigstore/fulcio/pkg/generated/protobuf"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/bonded-dev/bonded/internal/trust/answer"
 )
 
 // maxBody bounds a request: a token, a key and a signature.
@@ -124,7 +125,7 @@ func pemChain(chain []*x509.Certificate) *fulciopb.CertificateChain {
 func write(w http.ResponseWriter, m proto.Message) {
 	b, err := protojson.Marshal(m)
 	if err != nil {
-		answer(w, http.StatusInternalServerError, fmt.Sprintf("the answer cannot be written: %v", err))
+		answer.Error(w, http.StatusInternalServerError, fmt.Sprintf("the answer cannot be written: %v", err))
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -140,20 +141,9 @@ func (a *Authority) fail(w http.ResponseWriter, r *http.Request, err error) {
 		if no.Status == http.StatusServiceUnavailable {
 			w.Header().Set("Retry-After", "15")
 		}
-		answer(w, no.Status, no.Message)
+		answer.Error(w, no.Status, no.Message)
 		return
 	}
 	a.o.Log.ErrorContext(r.Context(), "issuing a certificate", "err", err)
-	answer(w, http.StatusInternalServerError, "the certificate could not be issued; try again, or ask who runs this server to look into its log")
-}
-
-// answer writes the error JSON of all Sigstore services.
-func answer(w http.ResponseWriter, status int, message string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(struct {
-		Code    int      `json:"code"`
-		Message string   `json:"message"`
-		Details []string `json:"details"`
-	}{status, message, []string{}})
+	answer.Error(w, http.StatusInternalServerError, "the certificate could not be issued; try again, or ask who runs this server to look into its log")
 }

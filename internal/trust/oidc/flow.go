@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/trust/answer"
 )
 
 // Times of a sign-in. cosign waits two minutes for a browser, and as long as it
@@ -227,7 +228,7 @@ func (s *Issuer) postDeviceCode(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]any{
+	answer.JSON(w, http.StatusOK, map[string]any{
 		"device_code":               secret,
 		"user_code":                 flow.UserCode,
 		"verification_uri":          s.o.URL + "/device",

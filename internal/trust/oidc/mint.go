@@ -23,6 +23,7 @@ import (
 
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/trust"
+	"github.com/bonded-dev/bonded/internal/trust/answer"
 )
 
 // Subject is who a token is of, as the token says it.
@@ -197,7 +198,7 @@ func (s *Issuer) getKeys(w http.ResponseWriter, r *http.Request) {
 		set.Keys = append(set.Keys, jose.JSONWebKey{Key: pub, KeyID: p.ID(), Algorithm: "RS256", Use: "sig"})
 	}
 	w.Header().Set("Cache-Control", "public, max-age="+fmt.Sprint(int(time.Minute.Seconds())))
-	writeJSON(w, http.StatusOK, set)
+	answer.JSON(w, http.StatusOK, set)
 }
 
 // getDiscovery serves what clients need to know (OpenID Connect Discovery 1.0,
@@ -209,7 +210,7 @@ func (s *Issuer) getDiscovery(w http.ResponseWriter, _ *http.Request) {
 	if s.o.Certificates != nil {
 		methods, grants = append(methods, "tls_client_auth"), append(grants, grantClient)
 	}
-	writeJSON(w, http.StatusOK, map[string]any{
+	answer.JSON(w, http.StatusOK, map[string]any{
 		"issuer":                                     s.o.URL,
 		"authorization_endpoint":                     s.o.URL + "/auth",
 		"token_endpoint":                             s.o.URL + "/token",
@@ -226,10 +227,4 @@ func (s *Issuer) getDiscovery(w http.ResponseWriter, _ *http.Request) {
 		"token_endpoint_auth_methods_supported":      methods,
 		"tls_client_certificate_bound_access_tokens": s.o.Certificates != nil,
 	})
-}
-
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // the client went away
 }

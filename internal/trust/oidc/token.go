@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/trust/answer"
 )
 
 // Grant types (RFC 6749, 8628, 8693).
@@ -103,7 +104,7 @@ func (s *Issuer) postToken(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Pragma", "no-cache")
-	writeJSON(w, http.StatusOK, out)
+	answer.JSON(w, http.StatusOK, out)
 }
 
 // fail answers with an error; one of ours is logged and not shown.
@@ -125,7 +126,7 @@ func (s *Issuer) fail(w http.ResponseWriter, r *http.Request, err error) {
 		s.o.Log.ErrorContext(r.Context(), "issuing a token", "err", err)
 		e = &oauthError{http.StatusInternalServerError, "server_error", "the token could not be issued; try again, or ask who runs this server to look into its log"}
 	}
-	writeJSON(w, e.status, map[string]string{"error": e.code, "error_description": e.text})
+	answer.JSON(w, e.status, map[string]string{"error": e.code, "error_description": e.text})
 }
 
 // tokenAnswer is what all grants answer. The identity token stands for the

@@ -1,7 +1,6 @@
 package rekor
 
 import (
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -10,6 +9,7 @@ import (
 	tiles "github.com/sigstore/rekor-tiles/v2/pkg/generated/protobuf"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/bonded-dev/bonded/internal/trust/answer"
 	"github.com/bonded-dev/bonded/internal/trust/tlog"
 )
 
@@ -87,11 +87,5 @@ func fail(log *slog.Logger, w http.ResponseWriter, r *http.Request, err error) {
 		log.WarnContext(r.Context(), "a signature was not logged", "why", no.Message)
 		w.Header().Set("Retry-After", "5")
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(no.Status)
-	_ = json.NewEncoder(w).Encode(struct {
-		Code    int      `json:"code"`
-		Message string   `json:"message"`
-		Details []string `json:"details"`
-	}{no.Status, no.Message, []string{}})
+	answer.Error(w, no.Status, no.Message)
 }

@@ -1,7 +1,6 @@
 package tsa
 
 import (
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -9,6 +8,8 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+
+	"github.com/bonded-dev/bonded/internal/trust/answer"
 )
 
 // Content types of RFC 3161, 3.4.
@@ -27,28 +28,28 @@ func (a *Authority) Handler(log *slog.Logger) http.Handler {
 
 func (a *Authority) post(log *slog.Logger, w http.ResponseWriter, r *http.Request) {
 	if t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t != queryType {
-		refuse(w, http.StatusUnsupportedMediaType, fmt.Sprintf("want a TimeStampReq with content type %s", queryType))
+		answer.Error(w, http.StatusUnsupportedMediaType, fmt.Sprintf("want a TimeStampReq with content type %s", queryType))
 		return
 	}
 	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxRequest))
 	if tooLong := new(http.MaxBytesError); errors.As(err, &tooLong) {
-		refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("a timestamp request has at most %d bytes; send the hash, not the content", MaxRequest))
+		answer.Error(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("a timestamp request has at most %d bytes; send the hash, not the content", MaxRequest))
 		return
 	}
 	if err != nil {
-		refuse(w, http.StatusBadRequest, "the request did not arrive whole")
+		answer.Error(w, http.StatusBadRequest, "the request did not arrive whole")
 		return
 	}
 	reply, err := a.Timestamp(r.Context(), b)
 	switch {
 	case errors.Is(err, ErrRequest):
-		refuse(w, http.StatusBadRequest, err.Error())
+		answer.Error(w, http.StatusBadRequest, err.Error())
 	case errors.Is(err, ErrClock):
 		log.ErrorContext(r.Context(), "timestamps are refused", "err", err)
-		refuse(w, http.StatusServiceUnavailable, err.Error())
+		answer.Error(w, http.StatusServiceUnavailable, err.Error())
 	case err != nil:
 		log.ErrorContext(r.Context(), "timestamping", "err", err)
-		refuse(w, http.StatusInternalServerError, "the timestamp could not be signed; try again, or ask who runs this server")
+		answer.Error(w, http.StatusInternalServerError, "the timestamp could not be signed; try again, or ask who runs this server")
 	default:
 		// 200, not the 201 of other authorities: Notation's client takes no other.
 		w.Header().Set("Content-Type", replyType)
@@ -62,15 +63,4 @@ func (a *Authority) chain(w http.ResponseWriter, _ *http.Request) {
 	for _, c := range certs {
 		_ = pem.Encode(w, &pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}) // the client went away
 	}
-}
-
-// refuse answers with the error JSON of all Sigstore services.
-func refuse(w http.ResponseWriter, status int, message string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(struct {
-		Code    int      `json:"code"`
-		Message string   `json:"message"`
-		Details []string `json:"details"`
-	}{status, message, []string{}})
 }

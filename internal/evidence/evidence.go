@@ -65,6 +65,15 @@ type Finding struct {
 	Known     time.Time  `json:"known,omitzero"` // when the record first reached us: deadlines count from here, or from Since
 	Since     time.Time  `json:"since,omitzero"`
 	Set       oci.Digest `json:"-"`
+	// Exploited is since when the fault is known to be exploited, as CISA's KEV
+	// catalog says; zero when it does not.
+	Exploited  time.Time `json:"exploited,omitzero"`
+	ExploitDue time.Time `json:"exploit_due,omitzero"` // by when CISA wants it mended
+	Ransomware bool      `json:"ransomware,omitempty"` // it is known to be used for ransom
+	// EPSS is the probability that it is exploited within 30 days, above 0 and at
+	// most 1; 0 when it was not scored. Percentile is how much of all is below.
+	EPSS       float64 `json:"epss,omitempty"`
+	Percentile float64 `json:"percentile,omitempty"`
 	// VEX is what counts of what is said about it; nil when nobody whose word
 	// counts has said anything, and where nobody was asked.
 	VEX *Assessment `json:"vex,omitempty"`
@@ -94,4 +103,10 @@ type Snapshot struct {
 	// Ecosystems with at least one record in force, sorted, without release.
 	// A package of any other ecosystem was not checked, which is not "clean".
 	Ecosystems []string `json:"ecosystems,omitempty"`
+	// Exploited, Scores and Lifecycles name what is known beside the advisories:
+	// the catalog of what is exploited, the scores of what is likely to be, and
+	// when releases end. Zero: it was never loaded.
+	Exploited  oci.Digest `json:"exploited,omitzero"`
+	Scores     oci.Digest `json:"scores,omitzero"`
+	Lifecycles oci.Digest `json:"lifecycles,omitzero"`
 }

@@ -36,17 +36,6 @@ type demand struct {
 	missing api.Outcome
 }
 
-// demands counts the ready-made keys of a rule.
-func (t *ruleText) demands() int {
-	n := 0
-	for _, given := range []bool{t.SignedBy != nil, t.Provenance != nil, t.HasStatement != nil} {
-		if given {
-			n++
-		}
-	}
-	return n
-}
-
 // demand reads the ready-made key of a rule; nil when there is none.
 func (p *gateParser) demand(c Clause, t *ruleText) *demand {
 	switch {

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
@@ -43,8 +44,8 @@ type document struct {
 type ruleText struct {
 	// Name of the rule, unique in its clause: lower-case letters, digits and hyphens.
 	Rule scalar `yaml:"rule" jsonschema:"pattern=^[a-z][a-z0-9]*(-[a-z0-9]+)*$,maxLength=63"`
-	// What the rule demands, as a clause that can follow "whether".
-	Says string `yaml:"says" jsonschema:"minLength=1,maxLength=300"`
+	// What the rule demands, as a clause that can follow "whether". A ready-made rule about the artifact itself says it if this is missing.
+	Says string `yaml:"says,omitempty" jsonschema:"minLength=1,maxLength=300"`
 	// Kinds of artifacts that the rule is about; [image] when it is missing.
 	Kinds []kindText `yaml:"kinds,omitempty" jsonschema:"uniqueItems=true"`
 	// CEL, bool: false denies. Not together with forbid.
@@ -59,6 +60,18 @@ type ruleText struct {
 	Provenance *provenanceText `yaml:"provenance,omitempty"`
 	// Ready-made: what somebody named must have stated about it. Alone, without expressions.
 	HasStatement *statementText `yaml:"hasStatement,omitempty"`
+	// Ready-made: no fault is worse than that. Alone, without expressions.
+	MaxSeverity *maxSeverityText `yaml:"maxSeverity,omitempty"`
+	// Ready-made: it is old enough. Alone, without expressions.
+	Cooldown *cooldownText `yaml:"cooldown,omitempty"`
+	// Ready-made: what is known about its packages is fresh. Alone, without expressions.
+	FreshScan *freshScanText `yaml:"freshScan,omitempty"`
+	// Ready-made: it does not run as root. Alone, without expressions.
+	NotRoot *nothingText `yaml:"notRoot,omitempty"`
+	// Ready-made: everything in it is known, and was held against advisories. Alone, without expressions.
+	SBOMComplete *sbomText `yaml:"sbomComplete,omitempty"`
+	// Ready-made: nothing in it was made to do harm. Alone, without expressions.
+	NoMalware *nothingText `yaml:"noMalware,omitempty"`
 	// What people read when the rule denies, before the facts.
 	Denied string `yaml:"denied,omitempty" jsonschema:"maxLength=300"`
 	// What people read when the rule cannot tell, before the facts.
@@ -95,6 +108,76 @@ type waiveText struct {
 	AtMost duration `yaml:"atMost,omitempty"`
 	// "required" asks for a justification as VEX has them.
 	Justification scalar `yaml:"justification,omitempty" jsonschema:"enum=required"`
+}
+
+// maxSeverityText says what faults are let in, as YAML.
+type maxSeverityText struct {
+	// The worst that is let in: none, negligible, low, medium or high.
+	Severity scalar `yaml:"severity" jsonschema:"enum=none,enum=negligible,enum=low,enum=medium,enum=high"`
+	// Whether only faults count that have a fix. What is malicious counts always.
+	Fixable bool `yaml:"fixable,omitempty"`
+	// What a fault does that nobody has rated: "hold" (the default), "allow" or "deny".
+	Unrated scalar `yaml:"unrated,omitempty" jsonschema:"enum=hold,enum=allow,enum=deny"`
+	// Whether what is known to be exploited (CISA KEV) denies whatever its severity, with a fix or without, and has no grace.
+	Exploited bool `yaml:"exploited,omitempty"`
+	// The probability of being exploited (EPSS) from which on a fault denies likewise: "0.1".
+	EPSS scalar `yaml:"epss,omitempty"`
+	// How long worse faults are let in after they became known here, by severity.
+	Grace withinText `yaml:"grace,omitempty"`
+}
+
+// cooldownText says how old an artifact must be, as YAML. It needs one of them.
+type cooldownText struct {
+	// Since its content first came here: "72h".
+	Known duration `yaml:"known,omitempty"`
+	// Since it was made, as its configuration claims.
+	Built duration `yaml:"built,omitempty"`
+}
+
+// freshScanText says how fresh knowledge must be, as YAML.
+type freshScanText struct {
+	// How old the advisories may be: "72h".
+	Within duration `yaml:"within"`
+}
+
+// sbomText says how far contents must be known, as YAML.
+type sbomText struct {
+	// Types of packages (of purls) that may go unchecked: [opam].
+	Except []string `yaml:"except,omitempty"`
+}
+
+// nothingText is a ready-made rule without anything to set, as YAML: {}.
+type nothingText struct{}
+
+// ready returns the ready-made keys that a rule has.
+func (t *ruleText) ready() int {
+	n := 0
+	v := reflect.ValueOf(t).Elem()
+	for i := range v.NumField() {
+		if isReady(v.Type().Field(i)) && !v.Field(i).IsNil() {
+			n++
+		}
+	}
+	return n
+}
+
+// isReady: all that a rule can have by pointer is ready-made, but for who may
+// waive it.
+func isReady(f reflect.StructField) bool {
+	return f.Type.Kind() == reflect.Pointer && f.Type != reflect.TypeFor[*waiveText]()
+}
+
+// readyKeys are the names of the ready-made rules, in the order of the
+// documentation.
+func readyKeys() []string {
+	var keys []string
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[ruleText]()) {
+		if isReady(f) {
+			name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+			keys = append(keys, name)
+		}
+	}
+	return keys
 }
 
 // withinText says how long something may stay, by severity: "72h". What has no

@@ -152,6 +152,9 @@ func (e *evaluation) outcome(ctx context.Context, r *rule) (api.Reason, error) {
 	if r.demand != nil {
 		return e.demanded(ctx, r)
 	}
+	if r.check != nil {
+		return e.checked(r), nil
+	}
 	e.noteTiming(r)
 	found, fault, err := e.list(ctx, r.forbid)
 	if err != nil {

@@ -57,7 +57,7 @@ func TestPresenceNeverCounts(t *testing.T) {
 		{"where", `hasStatement: {signedBy: {anchor: a}, kind: test, where: statement.test.result}`, "where gives string, want bool"},
 		{"where of a result that never is", `hasStatement: {signedBy: {anchor: a}, kind: test, where: "statement.test.result == 'PASSED'"}`, "result is never"},
 		{"missing", `signedBy: {anchor: a, missing: wait}`, "missing is \"wait\""},
-		{"two in one", `{signedBy: {anchor: a}, require: "true"}`, "stand alone"},
+		{"two in one", `{signedBy: {anchor: a}, require: "true"}`, "stands alone"},
 		{"typo", `signedBy: {anchor: a, subjects: b@example.com}`, "did you mean 'subject'?"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

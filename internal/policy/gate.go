@@ -67,6 +67,7 @@ type rule struct {
 	kinds                               []oci.Kind
 	require, forbid, unknown            *expression // at least one; not both require and forbid; none with demand
 	demand                              *demand     // of evidence
+	check                               check       // ready-made, about the artifact itself
 	recheck                             time.Duration
 	then                                Act
 	within                              map[evidence.Severity]time.Duration
@@ -251,7 +252,8 @@ func (p *gateParser) clause(c Clause, texts []ruleText) []rule {
 
 func (p *gateParser) rule(c Clause, t *ruleText) rule {
 	p.checkName(t.Rule, "rule")
-	if t.Says == "" {
+	ready := p.check(t)
+	if t.Says == "" && ready == nil {
 		p.addf(t.Rule.at, "rule %s: says is missing: what the rule demands, so that it can follow \"whether\"", t.Rule.text)
 	}
 	p.checkText(t.Rule.at, "says", t.Says)
@@ -269,8 +271,11 @@ func (p *gateParser) rule(c Clause, t *ruleText) rule {
 	r.forbid = p.expression(t, "forbid", t.Forbid)
 	r.unknown = p.expression(t, "unknown", t.Unknown)
 	r.demand = p.demand(c, t)
+	if r.check = ready; ready != nil {
+		r.named(ready.texts())
+	}
 	p.checkExpressions(t, &r)
-	p.checkRemedy(t)
+	p.checkRemedy(t, ready != nil)
 	p.setAct(c, t, &r)
 	r.waivable = p.anyone
 	if t.Waive != nil {
@@ -307,10 +312,10 @@ func (p *gateParser) checkExpressions(t *ruleText, r *rule) {
 	switch {
 	case t.Require.given() && t.Forbid.given():
 		p.addf(t.Forbid.at, "rule %s has both require and forbid: make it two rules", r.name)
-	case t.demands() > 1 || t.demands() > 0 && (t.Require.given() || t.Forbid.given() || t.Unknown.given()):
-		p.addf(t.Rule.at, "rule %s: signedBy, provenance and hasStatement stand alone: make it several rules, all of which must allow", r.name)
-	case t.demands() == 0 && !t.Require.given() && !t.Forbid.given() && !t.Unknown.given():
-		p.addf(t.Rule.at, "rule %s has none of require, forbid, unknown, signedBy, provenance and hasStatement", r.name)
+	case t.ready() > 1 || t.ready() > 0 && (t.Require.given() || t.Forbid.given() || t.Unknown.given()):
+		p.addf(t.Rule.at, "rule %s: a ready-made rule stands alone: make it several rules, all of which must allow", r.name)
+	case t.ready() == 0 && !t.Require.given() && !t.Forbid.given() && !t.Unknown.given():
+		p.addf(t.Rule.at, "rule %s demands nothing: it needs require, forbid, unknown, or one of the ready-made %s", r.name, strings.Join(readyKeys(), ", "))
 	}
 	if r.require != nil && r.require.typ.Kind() != types.BoolKind {
 		p.addf(t.Require.at, "rule %s: require gives %s, want bool", r.name, r.require.typ)
@@ -323,11 +328,11 @@ func (p *gateParser) checkExpressions(t *ruleText, r *rule) {
 	}
 }
 
-func (p *gateParser) checkRemedy(t *ruleText) {
+func (p *gateParser) checkRemedy(t *ruleText, lists bool) {
 	for _, ph := range placeholderForm.FindAllString(t.Remedy.text, -1) {
 		if !slices.Contains(placeholders, strings.Trim(ph, "{}")) {
 			p.addf(t.Remedy.at, "rule %s: remedy has %s, want one of {%s}", t.Rule.text, ph, strings.Join(placeholders, "} {"))
-		} else if !t.Forbid.given() {
+		} else if !t.Forbid.given() && !lists {
 			p.addf(t.Remedy.at, "rule %s: remedy has %s, but only forbid yields facts to fill it in", t.Rule.text, ph)
 		}
 	}

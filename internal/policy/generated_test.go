@@ -117,7 +117,7 @@ func TestSchemaAgrees(t *testing.T) {
 	}
 	const head = "apiVersion: bonded.dev/v1\nkind: Gate\nname: a\naccepts: [image]\n"
 	for _, text := range []string{
-		"{}", head + "entre: []", head + "enter: [{rule: a}]", head + "enter: [{rule: A, says: b}]", head + "stay: [{rule: a, says: b, within: {severe: 1h}}]",
+		"{}", head + "entre: []", head + "enter: [{rule: a, sais: b}]", head + "enter: [{rule: A, says: b}]", head + "stay: [{rule: a, says: b, within: {severe: 1h}}]",
 		head + "stay: [{rule: a, says: b, then: remove}]", head + "enter: [{rule: a, says: b, recheck: 3 days}]", head + "enter: [{rule: a, says: b, kinds: [images]}]",
 		head + "unreadLayers: maybe",
 	} {

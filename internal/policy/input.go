@@ -47,6 +47,9 @@ type Input struct {
 	Verified Verified
 
 	BroughtBy string // name of the principal who brought it
+	// FirstSeen is when its content first came here, to whatever repository; zero
+	// when nobody knows.
+	FirstSeen time.Time
 
 	// AdmittedAt is when the placement was admitted to Zone; zero under Enter.
 	AdmittedAt time.Time
@@ -127,6 +130,7 @@ func (in *Input) canonical(g *Gate) *Input {
 	c := *in
 	c.Now = stamp(in.Now)
 	c.AdmittedAt = stamp(in.AdmittedAt)
+	c.FirstSeen = stamp(in.FirstSeen)
 	c.Snapshot.At = stamp(in.Snapshot.At)
 	g.assess(&c)
 	c.Findings = sorted(c.Findings, compareFindings)

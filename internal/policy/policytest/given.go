@@ -57,8 +57,9 @@ type Given struct {
 	// VEX are documents from feeds; those that came attached are signatures.
 	VEX []VEX `yaml:"vex"`
 
-	Admitted Span            `yaml:"admitted"` // how long ago, for clause stay
-	Promised map[string]Span `yaml:"promised"` // by rule, from now on; negative when it has passed
+	FirstSeen Span            `yaml:"firstSeen"` // how long ago its content came; 1000h unless said, negative for "nobody knows"
+	Admitted  Span            `yaml:"admitted"`  // how long ago, for clause stay
+	Promised  map[string]Span `yaml:"promised"`  // by rule, from now on; negative when it has passed
 }
 
 // RunConfig is the part of the image configuration that gates see.
@@ -126,6 +127,8 @@ type Finding struct {
 	Published Span     `yaml:"published"` // how long ago
 	Known     Span     `yaml:"known"`     // how long ago; 1h unless said
 	Since     Span     `yaml:"since"`     // how long ago
+	Exploited Span     `yaml:"exploited"` // how long ago it was first known to be
+	EPSS      float64  `yaml:"epss"`
 }
 
 // Snapshot is the state of the advisories: 57 000 of them, loaded an hour ago,
@@ -135,6 +138,9 @@ type Snapshot struct {
 	Age        Span     `yaml:"age"` // negative: from the future
 	Ecosystems []string `yaml:"ecosystems"`
 	Never      bool     `yaml:"never"` // none were ever loaded
+	// Without are the other feeds that were never loaded: exploited, scores or
+	// lifecycles.
+	Without []string `yaml:"without"`
 }
 
 // Child is an entry of an index; present unless said.
@@ -282,6 +288,9 @@ func (c *Case) Input() *policy.Input {
 		Findings: g.findings(), Unchecked: g.unchecked(), Snapshot: g.snapshot(), Waivers: g.waivers(), VEX: g.vex(),
 	}
 	in.Zone = in.Repository.Zone()
+	if s := cmp.Or(g.FirstSeen.Duration, 1000*time.Hour); s > 0 {
+		in.FirstSeen = g.Now.Add(-s)
+	}
 	for i := range g.Evidence {
 		in.Evidence = append(in.Evidence, digestOf(fmt.Sprint("evidence ", i)))
 	}
@@ -402,6 +411,7 @@ func (g *Given) findings() []evidence.Finding {
 			Package: f.Package, PURL: "pkg:deb/debian/" + f.Package + "@" + f.Version, Version: f.Version, Fixed: f.Fixed,
 			Ecosystem: cmp.Or(f.Ecosystem, g.Distro.Ecosystem), Path: cmp.Or(f.Path, "var/lib/dpkg/status"), Places: 1, Layer: f.Layer,
 			Malicious: f.Malicious, Published: g.ago(f.Published), Known: g.Now.Add(-cmp.Or(f.Known.Duration, time.Hour)), Since: g.ago(f.Since),
+			Exploited: g.ago(f.Exploited), EPSS: f.EPSS,
 		})
 	}
 	return fs
@@ -469,10 +479,16 @@ func (g *Given) snapshot() evidence.Snapshot {
 	if g.Snapshot.Never {
 		return evidence.Snapshot{}
 	}
-	return evidence.Snapshot{
+	s := evidence.Snapshot{
 		Seq: 7, Digest: digestOf("snapshot"), At: g.Now.Add(-g.Snapshot.Age.Duration),
 		Advisories: g.Snapshot.Advisories, Ecosystems: g.Snapshot.Ecosystems,
 	}
+	for name, at := range map[string]*oci.Digest{"exploited": &s.Exploited, "scores": &s.Scores, "lifecycles": &s.Lifecycles} {
+		if !slices.Contains(g.Snapshot.Without, name) {
+			*at = digestOf(name)
+		}
+	}
+	return s
 }
 
 // verified is what came of verifying the evidence, under all anchors that the

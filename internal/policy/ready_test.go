@@ -1,0 +1,14 @@
+package policy_test
+
+import (
+	"testing"
+
+	"github.com/bonded-dev/bonded/internal/policy/policytest"
+)
+
+// TestReadySuite runs the ready-made rules in their three outcomes, and at the
+// moments at which time changes them.
+func TestReadySuite(t *testing.T) {
+	g, suite := suiteOf(t, "ready")
+	policytest.Run(t, g, suite)
+}

@@ -264,15 +264,25 @@ func (a *acting) enqueue(ctx context.Context, p *repo.Placement) error {
 	return a.tx.EnqueueFor(ctx, lane(a.r.ID), a.JudgeJob, p.Repository.String()+"@"+p.Digest.String(), a.Clock())
 }
 
-// rejudgeSubject asks for decisions on what evidence is about.
+// rejudgeSubject asks for decisions on what evidence is about, and on what that
+// names: a signature of an index vouches for those.
 func (a *acting) rejudgeSubject(ctx context.Context, at *repo.Placement) error {
 	m, err := a.tx.Stored(ctx, at.Digest)
 	if err != nil || m.Subject.IsZero() {
 		return err
 	}
-	placements, err := a.tx.Placements(ctx, m.Subject)
+	all, err := repo.WithChildren(ctx, a.tx, m.Subject)
 	if err != nil {
 		return err
 	}
-	return a.rejudge(ctx, placements)
+	for _, d := range all {
+		placements, err := a.tx.Placements(ctx, d)
+		if err != nil {
+			return err
+		}
+		if err := a.rejudge(ctx, placements); err != nil {
+			return err
+		}
+	}
+	return nil
 }

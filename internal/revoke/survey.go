@@ -69,6 +69,8 @@ func (a *acting) survey(ctx context.Context) (*survey, error) {
 		for _, t := range touched {
 			s.barred = append(s.barred, t.Digest)
 		}
+	} else if touched, err = a.withLent(ctx, touched); err != nil {
+		return nil, err
 	}
 	for _, t := range touched {
 		placements, err := a.tx.Placements(ctx, t.Digest)
@@ -161,6 +163,30 @@ func (a *acting) withChildren(ctx context.Context, touched []Touched) ([]Touched
 				seen[ref.Digest] = true
 				touched = append(touched, Touched{Digest: ref.Digest, How: "it is part of " + m.Digest.String() + ", of which: " + touched[i].How})
 			}
+		}
+	}
+	return touched, nil
+}
+
+// withLent adds what signed indexes name: a signature of an index may have counted
+// for those.
+func (a *acting) withLent(ctx context.Context, touched []Touched) ([]Touched, error) {
+	at := map[oci.Digest]int{}
+	for i, t := range touched {
+		at[t.Digest] = i
+	}
+	for _, t := range slices.Clone(touched) {
+		all, err := repo.WithChildren(ctx, a.tx, t.Digest)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range all[1:] {
+			if i, ok := at[d]; ok {
+				touched[i].Referrers = slices.Concat(touched[i].Referrers, t.Referrers)
+				continue
+			}
+			at[d] = len(touched)
+			touched = append(touched, Touched{Digest: d, Referrers: t.Referrers, How: "its index " + t.Digest.String() + " is " + t.How})
 		}
 	}
 	return touched, nil

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -165,6 +166,36 @@ enter:
 	if st := s.why("signed/app:1").Evidence.Signatures[0]; st.Index == "" || st.Statement.Kind != string(evidence.KindProvenance) {
 		t.Errorf("%+v", st)
 	}
+}
+
+// TestRevokedSignerOfIndex: who is trusted no more has vouched for nothing, and for
+// the same again once that was a mistake.
+func TestRevokedSignerOfIndex(t *testing.T) {
+	s := newSigning(t, byAlice)
+	one := s.image("1")
+	index := s.index("all", one)
+	s.bundle(index, verifytest.Spec{Payload: says(index, typeSign, "{}")})
+	s.quiet(repo.Admitted, one, index)
+	if p := s.promote(s.admin, "signed/app:1", "released", http.StatusOK); p.Decision.Outcome != api.Allow {
+		t.Fatalf("%+v", p.Decision)
+	}
+	alice := api.RevokeRequest{Kind: "identity", Issuer: "https://idp.example.com", Subject: "alice@example.com", Reason: "she left", Preview: true}
+	out := s.revoke(s.admin, alice)
+	var hits []string
+	for _, h := range out.Hits {
+		hits = append(hits, fmt.Sprintf("%s@%s: %s", h.Repository, h.Digest, h.Why))
+	}
+	if len(hits) != 3 || !strings.Contains(strings.Join(hits, "\n"), "released/app@"+one.Digest.String()+": its index "+index.Digest.String()+" is signed by alice@example.com") {
+		t.Errorf("hits are %s", strings.Join(hits, "\n"))
+	}
+	alice.Preview = false
+	revoked := s.revoke(s.admin, alice)
+	s.quiet(repo.Revoked, one, index)
+	s.settled("released/app", one.Digest, repo.Revoked)
+	s.lift(s.admin, revoked.Revocation.ID)
+	s.quiet(repo.Admitted, one, index)
+	s.settled("released/app", one.Digest, repo.Admitted)
+	s.clean()
 }
 
 // pushLayout pushes an OCI layout: its blobs, manifests from the leaves up, and

@@ -44,8 +44,8 @@ type secrets struct{ accounts *authn.Accounts }
 func (a secrets) Authenticate(r *http.Request, secret string) (authz.Principal, error) {
 	asked := r.Clone(r.Context())
 	asked.Header = http.Header{}
-	if name, secret, ok := strings.Cut(secret, ":"); ok {
-		asked.SetBasicAuth(name, secret)
+	if name, own, ok := strings.Cut(secret, ":"); ok {
+		asked.SetBasicAuth(name, own)
 	} else {
 		asked.Header.Set("Authorization", "Bearer "+secret)
 	}

@@ -156,7 +156,7 @@ func (f *Flow) record(ctx context.Context, g *gathering) (int64, error) {
 	if _, err := io.ReadFull(f.Rand, b[:]); err != nil {
 		return 0, fmt.Errorf("reading randomness: %v", err)
 	}
-	e := audit.New(fmt.Sprintf("%x", b), f.Clock(), g.act.Principal(), "custody.exported").On(g.stands[0], g.digest)
+	e := audit.New(fmt.Sprintf("%x", b), f.Clock(), g.act.Principal(), "custody.exported").On(g.covers[g.file.Repositories[0]], g.digest)
 	if err := f.Update(ctx, func(tx Tx) error { return tx.Append(ctx, e) }); err != nil {
 		return 0, err
 	}

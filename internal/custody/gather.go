@@ -66,6 +66,11 @@ func (f *Flow) begin(ctx context.Context, who Asker, ref oci.Reference) (*gather
 			}
 			g.digest = placed.Manifest.Digest
 		}
+		if _, err := tx.Stored(ctx, g.digest); errors.Is(err, repo.ErrNotFound) {
+			return g.nowhere()
+		} else if err != nil {
+			return err
+		}
 		var err error
 		placements, err = tx.Placements(ctx, g.digest)
 		return err
@@ -87,28 +92,26 @@ func (f *Flow) begin(ctx context.Context, who Asker, ref oci.Reference) (*gather
 	return g, nil
 }
 
-// cover asks for leave in each repository where the digest stands, or has stood.
+// cover asks for leave in each repository where the digest stands, or has stood. Of
+// what stands out of sight, whoever has none is not told that it is there.
 func (g *gathering) cover(who Asker, placements []repo.Placement) error {
 	var refused error
-	permit := func(r oci.Repository) bool {
+	permit := func(r oci.Repository) error {
 		act, err := who.Permit(r)
-		if err != nil {
-			if _, sees := who.Sight(r); sees {
-				refused = err
-			}
-			return false
+		if err == nil {
+			g.act, g.covers[r.String()] = act, r
 		}
-		g.act = act
-		g.covers[r.String()] = r
-		return true
+		return err
 	}
 	for _, at := range placements {
-		if permit(at.Repository) {
+		err := permit(at.Repository)
+		if err == nil {
 			g.stands = append(g.stands, at.Repository)
+			continue
 		}
-	}
-	if len(g.stands) == 0 {
-		return cmp.Or(refused, fmt.Errorf("%s: %w", g.digest, repo.ErrNotFound))
+		if v, ok := who.Sight(at.Repository); ok && (v.Visible(&at) || at.State == repo.Revoked) {
+			refused = err
+		}
 	}
 	asked := map[string]bool{}
 	for _, e := range g.entries {
@@ -116,10 +119,18 @@ func (g *gathering) cover(who Asker, placements []repo.Placement) error {
 		r, err := oci.ParseRepository(name)
 		if err == nil && !asked[name] && g.covers[name].IsZero() {
 			asked[name] = true
-			permit(r)
+			_ = permit(r) // without leave, nothing of it is told
 		}
 	}
+	if len(g.covers) == 0 {
+		return cmp.Or(refused, g.nowhere())
+	}
 	return nil
+}
+
+// nowhere is said of what is not there and of what who asks may not know of.
+func (g *gathering) nowhere() error {
+	return fmt.Errorf("no manifest %s stands, or has stood, where you may ask: %w", g.digest, repo.ErrNotFound)
 }
 
 func repositoryOf(event []byte) string {

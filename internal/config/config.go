@@ -273,7 +273,7 @@ func Default() Config {
 		Listen: ":8443",
 		Drain:  Duration(30 * time.Second),
 		Feeds:  []Feed{{Name: "osv", URL: "https://osv-vulnerabilities.storage.googleapis.com"}},
-		Trust:  Trust{Freshness: DefaultFreshness},
+		Trust:  Trust{Freshness: DefaultFreshness, Requests: DefaultRequests},
 		Limits: Limits{
 			Blob:      64 << 30,
 			Referrers: 1000,

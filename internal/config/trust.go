@@ -58,6 +58,12 @@ type Trust struct {
 	// Clients says whose TLS client certificates get identity tokens. Optional.
 	Clients Clients `yaml:"clients" json:"clients"`
 
+	// Requests is how many certificates, log entries and timestamps one address may
+	// ask for in a minute, together; 0 bounds nothing. An IPv6 network of 64 bits is
+	// one address, and so is a proxy. A signature of cosign's takes three. Optional.
+	// Default 600.
+	Requests int `yaml:"requests" json:"requests"`
+
 	// Freshness is how long clients trust the keys of this server without having
 	// heard of it; 1h to 365d. It is signed again when a third is over. Optional.
 	// Default 72h.
@@ -160,6 +166,9 @@ const (
 	maxFreshness = Duration(365 * 24 * time.Hour)
 	// DefaultFreshness is how long keys are trusted unheard.
 	DefaultFreshness = Duration(72 * time.Hour)
+	// DefaultRequests is how many requests one address has in a minute.
+	DefaultRequests = 600
+	maxRequests     = 1_000_000
 )
 
 func (k *checker) trust(c *Config) {
@@ -177,6 +186,9 @@ func (k *checker) trust(c *Config) {
 	}
 	if t.Freshness < minFreshness || t.Freshness > maxFreshness {
 		k.bad("trust.freshness", "is %s, want %s to 365d", t.Freshness, minFreshness)
+	}
+	if t.Requests < 0 || t.Requests > maxRequests {
+		k.bad("trust.requests", "is %d, want 0 to %d", t.Requests, maxRequests)
 	}
 	k.witnesses(t)
 	at := map[string]int{}

@@ -37,7 +37,7 @@ trust:
 		Witnesses: []config.Witness{{URL: "https://w1.example", Key: "w1+1+a"}, {URL: "https://w2.example", Key: "w2+2+b"}, {URL: "https://w3.example", Key: "w3+3+c"}},
 		Issuers:   []config.Issuer{{URL: "https://token.actions.githubusercontent.com", Type: "github"}, {URL: "https://login.example", CAFile: at("ca.pem")}},
 		Clients:   config.Clients{CAFile: at("clients.pem"), CRLFile: at("clients.crl"), OCSPDir: at("ocsp"), OCSPRequired: true, SPIFFE: []string{"example.org"}},
-		Freshness: config.DefaultFreshness,
+		Requests:  config.DefaultRequests, Freshness: config.DefaultFreshness,
 	}
 	if diff := cmp.Diff(want, got.Trust); diff != "" {
 		t.Error(diff)
@@ -55,6 +55,7 @@ func TestTrustRefuses(t *testing.T) {
 	for _, tc := range []struct{ name, text, want string }{
 		{"origin with port", `origin: "a.example:8443"`, `2:11: trust.origin: "a.example:8443" is no host name`},
 		{"freshness", "freshness: 1m", "2:14: trust.freshness: is 1m, want 1h to 365d"},
+		{"requests", "requests: -1", "2:13: trust.requests: is -1, want 0 to 1000000"},
 		{"one file for two", "{offline_keys: /a, passphrase_file: /a}", "trust.passphrase_file: contradicts trust.offline_keys"},
 		{"place", `keys: {tsa: ""}`, "does not say where a key is"},
 		{"witness without key", `witnesses: [{url: "https://a.example"}]`, "trust.witnesses[0].key"},

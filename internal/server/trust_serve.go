@@ -21,16 +21,16 @@ import (
 // service's own to say: tokens and certificates are for who proves who it is,
 // and the rest is for everybody, as in every Sigstore.
 func (s *Server) trustRoutes(mux *http.ServeMux) {
-	t := s.trust
+	t, paced := s.trust, newPace(s.config.Trust.Requests, s.clock, s.metrics)
 	for prefix, h := range map[string]http.Handler{
 		trust.PathOIDC:   t.issuer,
-		trust.PathFulcio: t.ca,
-		trust.PathRekor:  t.rekor.Handler(s.log),
+		trust.PathFulcio: paced.wrap("fulcio", t.ca),
+		trust.PathRekor:  paced.wrap("rekor", t.rekor.Handler(s.log)),
 		trust.PathCT:     t.ct.Handler(s.log),
-		trust.PathTSA:    t.tsa.Handler(s.log),
+		trust.PathTSA:    paced.wrap("tsa", t.tsa.Handler(s.log)),
 		trust.PathTUF:    t.tuf,
 
-		trust.PathNotation: t.ca.ServeNotation(),
+		trust.PathNotation: paced.wrap("notation", t.ca.ServeNotation()),
 	} {
 		mux.Handle(prefix+"/", http.StripPrefix(prefix, h))
 	}

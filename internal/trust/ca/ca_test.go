@@ -360,8 +360,11 @@ type rfc struct {
 	key   *ecdsa.PrivateKey
 	asked atomic.Int32
 	down  atomic.Bool
-	iss   string // what discovery says; default its URL
-	at    string // where it says that its keys are; default its own
+
+	keysAsked atomic.Int32
+
+	iss string // what discovery says; default its URL
+	at  string // where it says that its keys are; default its own
 }
 
 func newRFC(t testing.TB, tls bool) *rfc {
@@ -388,7 +391,10 @@ func newRFC(t testing.TB, tls bool) *rfc {
 		}
 		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q,"authorization_endpoint":"x","token_endpoint":"x"}`, iss, at)
 	})
-	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) { w.Write(s.jwks()) })
+	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) {
+		s.keysAsked.Add(1)
+		w.Write(s.jwks())
+	})
 	if tls {
 		s.Server = httptest.NewTLSServer(mux)
 	} else {
@@ -534,6 +540,35 @@ func TestDeadIssuerBlocksNobody(t *testing.T) {
 	w.now = w.now.Add(askAgain)
 	if _, err := w.issue(s.token(w, claims{"sub": s.URL + "/x"}), s.URL+"/x"); err != nil {
 		t.Errorf("once it is back: %v", err)
+	}
+}
+
+// TestForgedTokensAskNobody: tokens that no key of the issuer signed have it asked
+// for its keys now and then, and new keys are found all the same.
+func TestForgedTokensAskNobody(t *testing.T) {
+	s := newRFC(t, false)
+	w := newWorld(t, Issuer{URL: s.URL, Kind: URI})
+	about := claims{"sub": s.URL + "/x"}
+	if _, err := w.issue(s.token(w, about), s.URL+"/x"); err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		_, err := w.issue(mint(t, stranger, jose.ES256, w.with(s.URL, about)), s.URL+"/x")
+		if no := new(Refusal); !errors.As(err, &no) || no.Status != 401 {
+			t.Fatalf("a forged token: %v", err)
+		}
+	}
+	if n := s.keysAsked.Load(); n != 1 {
+		t.Errorf("the issuer was asked for its keys %d times", n)
+	}
+	s.key = stranger // it has others now
+	w.now = w.now.Add(askAgain)
+	if _, err := w.issue(s.token(w, about), s.URL+"/x"); err != nil || s.keysAsked.Load() != 2 {
+		t.Errorf("with a new key: %v, asked %d times", err, s.keysAsked.Load())
 	}
 }
 

@@ -391,7 +391,9 @@ func (d *discovered) get(ctx context.Context) (oidc.KeySet, error) {
 		return nil, err
 	}
 	// The set outlives this request; each of its fetches is bounded by the client.
-	d.keys, d.why = oidc.NewRemoteKeySet(oidc.ClientContext(context.WithoutCancel(ctx), d.client), about.Keys), nil
+	sparing := *d.client
+	sparing.Transport = &seldom{to: d.client.Transport, clock: d.clock}
+	d.keys, d.why = oidc.NewRemoteKeySet(oidc.ClientContext(context.WithoutCancel(ctx), &sparing), about.Keys), nil
 	return d.keys, nil
 }
 
@@ -433,6 +435,40 @@ func client(pool *x509.CertPool, base http.RoundTripper) *http.Client {
 // transport trusts the authorities of a pool, nil for those of the system.
 func transport(pool *x509.CertPool) http.RoundTripper {
 	return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, Proxy: http.ProxyFromEnvironment, IdleConnTimeout: time.Minute}
+}
+
+// seldom asks for keys again only after askAgain, and until then answers what it was
+// answered. Everybody can send tokens with signatures that no key made, each of which
+// has go-oidc ask again; an issuer that is asked too often answers nobody here.
+type seldom struct {
+	to    http.RoundTripper
+	clock func() time.Time
+
+	mu   sync.Mutex // guards all below, and is held while it asks
+	at   time.Time
+	resp http.Response // without its body
+	body []byte
+	err  error
+}
+
+func (s *seldom) RoundTrip(r *http.Request) (*http.Response, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if age := s.clock().Sub(s.at); s.at.IsZero() || age < 0 || age >= askAgain {
+		resp, err := s.to.RoundTrip(r)
+		if err == nil {
+			s.resp = *resp
+			s.body, err = io.ReadAll(resp.Body)
+			err = errors.Join(err, resp.Body.Close())
+		}
+		s.at, s.err = s.clock(), err
+	}
+	if s.err != nil {
+		return nil, s.err
+	}
+	resp := s.resp
+	resp.Request, resp.Body = r, io.NopCloser(bytes.NewReader(s.body))
+	return &resp, nil
 }
 
 // short bounds answers. What is no document of an issuer ends here: the errors of

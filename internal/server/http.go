@@ -184,7 +184,7 @@ func (s *Server) routes(f *faces) http.Handler {
 	if s.config.Metrics.Listen == "" {
 		mux.Handle("GET /metrics", s.permitted(f.auth, authz.Administer, telemetry.MetricsHandler(s.metrics)))
 	}
-	return mux
+	return s.deciding.governed(mux)
 }
 
 // readyz says whether requests should be sent here, and if not, why.

@@ -86,6 +86,7 @@ type Server struct {
 	jobs       *job.Pool
 	sequencer  *audit.Sequencer // nil where it is only inspected
 	pulls      *audit.Pulls     // the same
+	deciding   *deciding
 	serving    []serving
 	draining   atomic.Bool
 }
@@ -202,14 +203,10 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	} else if n > 0 {
 		s.log.InfoContext(ctx, "took over jobs of a process that died", "jobs", n)
 	}
-	if err := s.feeds.Retire(ctx); errors.Is(err, vuln.ErrSuperseded) {
-		s.log.WarnContext(ctx, "another server loads advisories; what is no longer configured goes out of force at the next start", "error", err)
-	} else if err != nil {
+	if err := s.deciding.look(ctx); err != nil {
 		return errors.Join(err, s.stop())
 	}
-	if err := errors.Join(s.assess.PutGates(ctx), s.assess.Retrust(ctx)); err != nil {
-		return errors.Join(err, s.stop())
-	}
+	s.deciding.Start()
 	if s.trust != nil {
 		if err := s.trust.startLogs(ctx); err != nil {
 			return errors.Join(err, s.stop())
@@ -219,7 +216,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		s.pulls.Start()
 	}
 	s.jobs.Start()
-	s.anchors.start(s.assess.Retrust)
+	s.anchors.start(s.deciding.retrust)
 	failed := make(chan error, len(s.serving))
 	for _, h := range s.serving {
 		go func() {
@@ -250,6 +247,7 @@ func (s *Server) stop() error {
 		}
 	}
 	s.anchors.stop()
+	errs = append(errs, s.deciding.Stop(ctx))
 	errs = append(errs, s.jobs.Stop(ctx))
 	s.analyst.Stop()
 	if s.trust != nil {

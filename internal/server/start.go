@@ -114,7 +114,8 @@ func (s *Server) Health(ctx context.Context) (*api.Health, error) {
 	h := &api.Health{Version: s.version, Checks: map[string]string{}, Notes: s.notes()}
 	checks := s.checks(ctx)
 	checks["anchors"] = s.anchors.problem()
-	if s.trust != nil { // it is no reason to send requests elsewhere
+	checks["configuration"] = s.deciding.replaced() // no reason yet to send requests elsewhere
+	if s.trust != nil {                             // it is no reason to send requests elsewhere
 		checks["trust"] = s.trust.keeper.check()
 		checks["audit log"] = s.auditProblem()
 		if s.trust.clients != nil {
@@ -137,7 +138,7 @@ func (s *Server) Health(ctx context.Context) (*api.Health, error) {
 
 // checks asks each part whether it works; "" means that it does.
 func (s *Server) checks(ctx context.Context) map[string]string {
-	checks := map[string]string{"database": "", "content": "", "jobs": ""}
+	checks := map[string]string{"database": "", "content": "", "jobs": "", "configuration": s.deciding.late()}
 	if _, err := s.db.Numbered(ctx); err != nil {
 		checks["database"] = err.Error()
 	}

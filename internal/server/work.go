@@ -115,8 +115,9 @@ func (s *Server) wireWork() error {
 			periodic = append(periodic, job.Periodic{Kind: assess.JobFeed, Key: f.Name, Every: every})
 		}
 	}
+	s.deciding = newDeciding(s)
 	s.jobs = job.NewPool(job.Options{
-		Queue: s.db,
+		Queue: governedQueue{s.db, s.deciding},
 		Handlers: map[string]job.Handler{
 			assess.JobJudge:      s.assess.Handle,
 			assess.JobEvidence:   s.assess.HandleEvidence,

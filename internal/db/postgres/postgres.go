@@ -49,6 +49,8 @@ const (
 	lockMigration = 0x626f6e64_00000001
 	// LockSequencer is held by the transaction that numbers events.
 	LockSequencer = 0x626f6e64_00000002
+	// LockConfiguration is held by the transaction that applies a configuration.
+	LockConfiguration = 0x626f6e64_00000003
 )
 
 // Options say what to open.

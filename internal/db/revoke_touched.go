@@ -191,5 +191,5 @@ func (tx *Tx) signers(ctx context.Context, r *evidence.Revocation) (who []signer
 
 // mayBe reports whether a name of which the index has the beginning may match.
 func mayBe(p evidence.Pattern, indexed string) bool {
-	return !assess.Whole(indexed) || p.Match(indexed)
+	return !assess.Whole(indexed) || p.MatchFold(indexed)
 }

@@ -143,9 +143,9 @@ func (r *Revocation) Covers(sig *Signature) bool {
 		return false
 	case r.Key != "" && !strings.EqualFold(r.Key, sig.Identity.Key):
 		return false
-	case !r.Subject.IsZero() && !r.Subject.Match(sig.Identity.Subject):
+	case !r.Subject.IsZero() && !r.Subject.MatchFold(sig.Identity.Subject):
 		return false
-	case !r.Issuer.IsZero() && !r.Issuer.Match(sig.Identity.Issuer):
+	case !r.Issuer.IsZero() && !r.Issuer.MatchFold(sig.Identity.Issuer):
 		return false
 	case r.Builder != "" && r.Builder != builderOf(sig):
 		return false

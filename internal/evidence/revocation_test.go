@@ -34,3 +34,20 @@ func TestKeep(t *testing.T) {
 		t.Errorf("gone %+v", gone)
 	}
 }
+
+// TestCoversLookAlikes: who is revoked is so in any spelling of the name, also where
+// a gate with a pattern would let in that one.
+func TestCoversLookAlikes(t *testing.T) {
+	for subject, pattern := range map[string]string{
+		"Ann@example.com": "ann@example.com", "ann@EXAMPLE.com": "ann@example.com", "https://ci.example.com/ACME/app": "https://ci.example.com/acme/**",
+		"ann@example.com": "Ann@example.com",
+	} {
+		r := Revocation{Kind: RevokedIdentity, Subject: MustPattern(pattern), Issuer: MustPattern("https://login.example.com")}
+		if !r.Covers(&Signature{Identity: Identity{Issuer: "https://Login.example.com", Subject: subject}}) {
+			t.Errorf("%s does not cover %s", pattern, subject)
+		}
+		if r.Covers(&Signature{Identity: Identity{Issuer: "https://other.example.com", Subject: subject}}) {
+			t.Errorf("%s covers %s of another issuer", pattern, subject)
+		}
+	}
+}

@@ -161,6 +161,12 @@ func (p Pattern) Match(name string) bool {
 	return len(name) <= maxName && utf8.ValidString(name) && p.glob([]rune(name))
 }
 
+// MatchFold is Match without regard to case, for what ends trust: an issuer that
+// leaves the case of a name to who bears it must not be a way around it.
+func (p Pattern) MatchFold(name string) bool {
+	return p.Match(name) || Pattern{strings.ToLower(p.text), p.host}.Match(strings.ToLower(name))
+}
+
 // maxName bounds, in bytes, the names that asterisks are held against.
 const maxName = 4096
 

@@ -18,6 +18,9 @@ type Why struct {
 	Artifact
 	Decision *Decision `json:"decision,omitempty"` // nil while none was made
 	Held     bool      `json:"held"`               // waits in the intake
+	// Again says that it is held because it was revoked, that was lifted, and its
+	// gate has not let it in again.
+	Again bool `json:"again,omitempty"`
 	// Proof says whether Decision is proven; nil where there is no decision, or a
 	// supposed one.
 	Proof *Proof `json:"proof,omitempty"`

@@ -72,7 +72,7 @@ func (c *Client) Repositories(ctx context.Context, zone, after string, limit int
 // there is.
 type ListQuery struct {
 	Repository, Zone string
-	Verdict          string // only "allowed", "held", "denied" or "withdrawn"; "" for all
+	Verdict          string // only "allowed", "held", "denied", "withdrawn" or "revoked"; "" for all
 	After            string // Next of the page before; "" for the first
 	Limit            int    // at most 100 are answered; 0 for 100
 }

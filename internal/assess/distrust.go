@@ -139,19 +139,38 @@ func (a *Assessor) outOfReach(ctx context.Context, placed *repo.Placed) (*relati
 
 // said returns the decision about a placement, nil when there is none. Of one
 // that a revocation has withdrawn, and whose decision is still to be recorded, it
-// is what that will say, without a number.
+// is what that will say, without a number; once that is lifted it says nothing
+// any more.
 func (a *Assessor) said(ctx context.Context, p *repo.Placement) (*Recorded, error) {
-	return view(ctx, a.DB, func(tx Tx) (*Recorded, error) {
+	return view(ctx, a.DB, func(tx Tx) (rec *Recorded, err error) {
 		if p.Decision != 0 {
-			return tx.Decision(ctx, p.Decision)
+			rec, err = tx.Decision(ctx, p.Decision)
 		}
-		if p.State != repo.Revoked {
-			return nil, nil
+		if err != nil || p.State != repo.Revoked {
+			return rec, err
 		}
-		r, err := tx.Withdrawing(ctx, p.Repository, p.Digest)
-		if err != nil || r == nil {
+		by, err := tx.Withdrawing(ctx, p.Repository, p.Digest)
+		switch {
+		case err != nil:
 			return nil, err
+		case by != nil && rec == nil:
+			rec = &Recorded{Decision: *policy.Revoked(p.Repository, p.Digest, by)}
+		case by == nil && rec != nil && rec.Decision.Clause == policy.RevokedClause:
+			rec = nil
 		}
-		return &Recorded{Decision: *policy.Revoked(p.Repository, p.Digest, r)}, nil
+		return rec, nil
 	})
+}
+
+// standsAs is the state of a placement as people are told it: what no revocation
+// withdraws any more, and what its gate has not let in yet, is held.
+func standsAs(ctx context.Context, tx Tx, p *repo.Placement) (string, error) {
+	if p.State != repo.Revoked {
+		return string(p.State), nil
+	}
+	by, err := tx.Withdrawing(ctx, p.Repository, p.Digest)
+	if by == nil {
+		return string(repo.Held), err
+	}
+	return string(p.State), err
 }

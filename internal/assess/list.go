@@ -27,7 +27,23 @@ const (
 )
 
 // listable are the states of what a list shows: evidence is about something else.
-var listable = []repo.State{repo.Admitted, repo.Held, repo.Denied, repo.Withdrawn}
+var listable = []repo.State{repo.Admitted, repo.Held, repo.Denied, repo.Withdrawn, repo.Revoked}
+
+// lists reports whether a list shows p to v: what it may read, and of what was
+// revoked what it could have read before.
+func lists(v repo.Viewer, p *repo.Placement) bool {
+	if p.State != repo.Revoked {
+		return v.Visible(p)
+	}
+	if p.Kind == oci.KindEvidence {
+		return false
+	}
+	before := *p
+	if before.State = repo.Held; !p.AdmittedAt.IsZero() {
+		before.State = repo.Admitted
+	}
+	return v.Visible(&before)
+}
 
 // Listing says what Artifacts lists.
 type Listing struct {
@@ -81,7 +97,7 @@ func (a *Assessor) newest(ctx context.Context, r oci.Repository, v repo.Viewer) 
 			if err != nil {
 				return nil, err
 			}
-			i := slices.IndexFunc(rows, func(l repo.Listed) bool { return v.Visible(&l.Placement) })
+			i := slices.IndexFunc(rows, func(l repo.Listed) bool { return lists(v, &l.Placement) })
 			if i >= 0 && (best == nil || rows[i].Position > best.Position) {
 				best = &rows[i]
 			}
@@ -197,7 +213,7 @@ func (p *listing) repository(ctx context.Context, r oci.Repository, v repo.Viewe
 				return true, nil
 			}
 			p.rows, before = p.rows-1, rows[i].Position
-			if !v.Visible(&rows[i].Placement) {
+			if !lists(v, &rows[i].Placement) {
 				continue
 			}
 			row, err := p.row(ctx, &rows[i].Placement, v)
@@ -253,6 +269,10 @@ func (p *listing) row(ctx context.Context, at *repo.Placement, v repo.Viewer) (*
 			}
 		}
 		row = &api.ListedArtifact{Placement: placement(at, tags)}
+		if at.State == repo.Revoked { // and its content is not told of
+			row.State, err = standsAs(ctx, tx, at)
+			return err
+		}
 		images, err = imagesOf(ctx, tx, at, v)
 		return err
 	})

@@ -187,6 +187,12 @@ func (a *Assessor) Why(ctx context.Context, s repo.Sight, ref oci.Reference, zon
 	if hypothetical != "" {
 		return w, a.suppose(ctx, f, hypothetical, w)
 	}
+	w.State, err = view(ctx, a.DB, func(tx Tx) (string, error) { return standsAs(ctx, tx, p) })
+	if err != nil {
+		return nil, err
+	}
+	w.Held = w.State == string(repo.Held)
+	w.Again = w.Held && p.State == repo.Revoked
 	recorded, err := a.said(ctx, p)
 	if err != nil || recorded == nil {
 		return w, err

@@ -118,8 +118,8 @@ func (f *fakeServer) trustEnds(handle handler) {
 			return api.Page[api.Revocation]{Items: []api.Revocation{}}, nil
 		}
 		return api.Page[api.Revocation]{Next: "3", Items: []api.Revocation{
-			{ID: 4, Kind: "digest", What: badDigest, Reason: "stolen\x1b[2J", By: "ann", At: now.Add(-time.Hour)},
-			{ID: 3, Kind: "feed", What: "feed osv/Go", Reason: "forged", By: "ann", At: now.Add(-24 * time.Hour), Lifted: &api.Lifted{By: "bob", At: now, Reason: "it was not"}},
+			{ID: 4, Kind: "digest", What: badDigest, Reason: "stolen\x1b[2J", By: "ann", At: now.Add(-time.Hour), Progress: &api.RevocationProgress{Withdrawn: 100_000, Recorded: 40_960, Waiting: 12}},
+			{ID: 3, Kind: "feed", What: "feed osv/Go", Reason: "forged", By: "ann", At: now.Add(-24 * time.Hour), Lifted: &api.Lifted{By: "bob", At: now, Reason: "it was not"}, Progress: &api.RevocationProgress{Withdrawn: 1200, Recorded: 1200, GivenBack: 300}},
 		}}, nil
 	})
 	handle("POST /api/v1/revocations/4/lift", func(r *http.Request) (any, *api.Error) {

@@ -226,7 +226,7 @@ func (f *fakeServer) stands(handle handler) {
 			{Placement: leaving, Size: 1200},
 		}
 		rows = slices.DeleteFunc(rows, func(x api.ListedArtifact) bool {
-			return q.Get("repository") != "" && q.Get("repository") != x.Repository || q.Get("verdict") == "denied" && x.State != "denied" || q.Get("verdict") == "withdrawn"
+			return q.Get("repository") != "" && q.Get("repository") != x.Repository || q.Get("verdict") == "denied" && x.State != "denied" || q.Get("verdict") == "revoked"
 		})
 		switch {
 		case q.Get("repository") == "dev/nothing":

@@ -56,21 +56,19 @@ stands for them.
 			return p.runList(cmd.Context(), l)
 		},
 	}
-	cmd.Flags().StringVar(&l.verdict, "verdict", "", "only artifacts of this `VERDICT`: allowed, held, denied or revoked")
+	cmd.Flags().StringVar(&l.verdict, "verdict", "", "only artifacts of this `VERDICT`: allowed, held, denied, withdrawn or revoked")
 	cmd.Flags().BoolVar(&l.all, "all", false, fmt.Sprintf("print the whole list, not its first %d", rowsShown))
 	cmd.Flags().IntVar(&l.limit, "limit", rowsShown, "print the first `N`")
-	p.must(cmd.RegisterFlagCompletionFunc("verdict", fixed("allowed", "held", "denied", "revoked")))
+	p.must(cmd.RegisterFlagCompletionFunc("verdict", fixed("allowed", "held", "denied", "withdrawn", "revoked")))
 	return cmd
 }
 
 func (p *program) runList(ctx context.Context, l listing) error {
 	switch l.verdict {
-	case "", "allowed", "held", "denied", "withdrawn":
+	case "", "allowed", "held", "denied", "withdrawn", "revoked":
 		l.query.Verdict = l.verdict
-	case "revoked":
-		l.query.Verdict = "withdrawn" // what a revocation did
 	default:
-		return usage("--verdict allowed, held, denied or revoked", "%q is no verdict", l.verdict)
+		return usage("--verdict allowed, held, denied, withdrawn or revoked", "%q is no verdict", l.verdict)
 	}
 	c, at, err := p.connect(ctx)
 	if err != nil {
@@ -186,7 +184,7 @@ func (pg *page) listed(x api.Placement) string {
 // was looked at.
 func (pg *page) worst(x api.ListedArtifact) string {
 	if x.Worst == nil {
-		if x.Checked {
+		if x.Checked || x.State == string(repo.Revoked) { // nobody is told what is in that
 			return dash
 		}
 		return pg.wait.Render("not checked")

@@ -205,7 +205,7 @@ func (pg *page) revoked(done *api.Revoked) {
 		return
 	}
 	pg.line()
-	pg.line("next: bonded revoke lift ", strconv.FormatInt(r.ID, 10), " --reason …, if that was a mistake")
+	pg.line("if that was a mistake: bonded revoke lift ", strconv.FormatInt(r.ID, 10), " --reason mistake")
 }
 
 // hits lists placements.
@@ -257,13 +257,33 @@ func (pg *page) revocations(found *api.Page[api.Revocation]) {
 		if r.Lifted != nil {
 			state = pg.faint.Render("lifted by " + r.Lifted.By)
 		}
-		rows = append(rows, []string{strconv.FormatInt(r.ID, 10), r.What, state, r.By, pg.ago(r.At), r.Reason})
+		rows = append(rows, []string{strconv.FormatInt(r.ID, 10), r.What, state, pg.left(&r), r.By, pg.ago(r.At), r.Reason})
 	}
-	pg.table(0, []column{{title: "NUMBER", right: true, keep: true}, {title: "REVOKED"}, {title: "STATE"}, {title: "BY"}, {title: "WHEN"}, {title: "REASON"}}, rows)
+	pg.table(0, []column{{title: "NUMBER", right: true, keep: true}, {title: "REVOKED"}, {title: "STATE"}, {title: "WITHDRAWN"}, {title: "BY"}, {title: "WHEN"}, {title: "REASON"}}, rows)
 	if found.Next != "" {
 		pg.line()
 		pg.line("next: bonded revoke list --after ", found.Next)
 	}
+}
+
+// left says how much a revocation has withdrawn, and what of the work about that
+// is left.
+func (pg *page) left(r *api.Revocation) string {
+	p := r.Progress
+	if p == nil || p.Withdrawn == 0 && p.Waiting == 0 {
+		return dash
+	}
+	text := count(p.Withdrawn)
+	switch {
+	case r.Lifted != nil && p.GivenBack < p.Withdrawn:
+		text = count(p.GivenBack) + " of " + text + " given back"
+	case p.Recorded < p.Withdrawn:
+		text += ", " + count(p.Recorded) + " recorded"
+	}
+	if p.Waiting > 0 {
+		text += ", " + count(p.Waiting) + " to judge"
+	}
+	return text
 }
 
 func (p *program) revokeLift() *cobra.Command {
@@ -292,6 +312,8 @@ zones, and stays out of reach until they let it in.`,
 				pg.line(pg.good.Render("LIFTED"), "  ", pg.bold.Render(done.Revocation.What), "  ", pg.faint.Render(fmt.Sprintf("revocation %d", id)))
 				pg.line()
 				pg.hits(done, "given back")
+				pg.line()
+				pg.line("What a gate judges stays out of reach until it is let in. next: bonded revoke list")
 			})
 		},
 	}

@@ -77,7 +77,7 @@ func (p *program) runWhy(ctx context.Context, q client.WhyQuery, wait time.Durat
 		if q.Hypothetical != "" {
 			pg.rest.all += " --as-if " + q.Hypothetical
 		}
-		pg.verdict(verdict{artifact: w.Artifact, zone: zone, held: w.Held, decision: w.Decision})
+		pg.verdict(verdict{artifact: w.Artifact, zone: zone, held: w.Held, again: w.Again, decision: w.Decision})
 		pg.change(w.Decision, w)
 		pg.evidence(w.Evidence, nil)
 		pg.waiting(w)
@@ -127,6 +127,7 @@ type verdict struct {
 	artifact api.Artifact
 	zone     string
 	held     bool
+	again    bool          // it was revoked, and that was lifted
 	decision *api.Decision // nil while none was made
 }
 
@@ -158,6 +159,8 @@ func (pg *page) state(v verdict) string {
 		return pg.good.Render("EVIDENCE") + " in " + v.zone + ", which no gate decides on"
 	case d == nil && v.artifact.State == "admitted":
 		return pg.good.Render("OPEN") + " in " + v.zone + ", which has no gate"
+	case d == nil && v.again:
+		return pg.wait.Render("HELD") + " for " + v.zone + ": its revocation was lifted, and it is being judged again"
 	case d == nil:
 		return pg.wait.Render("WAITING") + " for " + v.zone + ": not judged yet"
 	case v.artifact.State == "withdrawn":
@@ -277,8 +280,10 @@ func (pg *page) change(d *api.Decision, w *api.Why) {
 		lines = append(lines, "time: it is decided again "+pg.ago(d.ValidUntil)+", at "+moment(d.ValidUntil))
 	}
 	if d == nil && w != nil && w.Held {
-		lines = append(lines, "waiting: the decision comes when the analysis of its layers is done",
-			"to wait for it: "+pg.rest.wait)
+		if !w.Again {
+			lines = append(lines, "waiting: the decision comes when the analysis of its layers is done")
+		}
+		lines = append(lines, "to wait for it: "+pg.rest.wait)
 	}
 	if len(lines) == 0 {
 		return

@@ -138,8 +138,12 @@ func (tx *Tx) Due(ctx context.Context, before time.Time, limit int) ([]repo.Plac
 	return ps, nil
 }
 
+// standing is what gates judge: of what was revoked that which may come back by
+// what they say.
 const standing = `SELECT ` + placementColumns + ` FROM repository r CROSS JOIN placement p
-	WHERE p.repository_id = r.id AND p.state IN ('held', 'denied', 'admitted')`
+	WHERE p.repository_id = r.id AND (p.state IN ('held', 'denied', 'admitted') OR p.state = 'revoked' AND NOT EXISTS (SELECT 1
+		FROM revoked k CROSS JOIN revocation v
+		WHERE k.placement_id = p.id AND v.id = k.revocation_id AND v.to_seq = 0 AND v.kind NOT IN ('key', 'identity')))`
 
 // Standing implements assess.Inverse: first what is left of the repository
 // given, then those after it.

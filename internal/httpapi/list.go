@@ -13,7 +13,7 @@ var states = []struct {
 	verdict string
 	state   repo.State
 }{
-	{"allowed", repo.Admitted}, {"held", repo.Held}, {"denied", repo.Denied}, {"withdrawn", repo.Withdrawn},
+	{"allowed", repo.Admitted}, {"held", repo.Held}, {"denied", repo.Denied}, {"withdrawn", repo.Withdrawn}, {"revoked", repo.Revoked},
 }
 
 func verdicts() []string {

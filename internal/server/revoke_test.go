@@ -185,3 +185,46 @@ func TestRevokedFeed(t *testing.T) {
 		w.settled(r, image.Digest, repo.Admitted)
 	})
 }
+
+// TestLifted: what was revoked and is not any more is held until its gate lets it
+// in, and so it is said, listed and refused.
+func TestLifted(t *testing.T) {
+	eachWorld(t, func(w *world) {
+		const r = "catalog/app"
+		w.advise("GO-TEST-1", "example.com/other", "1.0.0", low)
+		ann, bob, sec, ops := w.enrol("ann", "developer"), w.enrol("bob", "reader"), w.enrol("sec", "security"), w.enrol("ops", "operator")
+		image := w.pushImage(ann, r, "1", layerOf(w.T, map[string][]byte{"usr/bin/app": program(w.T)}))
+		w.settled(r, image.Digest, repo.Admitted)
+		id := w.revoke(sec, api.RevokeRequest{Kind: "digest", Digest: image.Digest.String()}).Revocation.ID
+		listed := func(who api.Enrolled, verdict string) string {
+			_, body := w.request(who, http.MethodGet, "/api/v1/artifacts?repository="+r+verdict, nil)
+			if page := decode[api.Page[api.ListedArtifact]](w, body); len(page.Items) == 1 {
+				return page.Items[0].State
+			}
+			return string(body)
+		}
+		for _, who := range []api.Enrolled{ann, bob, ops} {
+			if got := listed(who, "&verdict=revoked"); got != "revoked" {
+				w.Errorf("%s is shown %s", who.Name, got)
+			}
+		}
+
+		w.revoke(sec, api.RevokeRequest{Kind: "feed", Feed: "test"}) // and now its gate cannot tell
+		w.lift(sec, id)
+		w.idle()
+		for _, who := range []api.Enrolled{ann, bob, ops} {
+			if got := listed(who, ""); got != "held" {
+				w.Errorf("%s is shown %s once it is lifted", who.Name, got)
+			}
+			_, body := w.request(who, http.MethodGet, "/api/v1/why?ref="+r+":1", nil)
+			if why := decode[api.Why](w, body); why.State != "held" || !why.Held || !why.Again || why.Decision == nil || why.Decision.Outcome != api.CannotTell {
+				w.Errorf("%s is told %s", who.Name, body)
+			}
+			if status, text := w.pull(who, r, "1"); status != http.StatusForbidden || !strings.Contains(text, "holds") {
+				w.Errorf("%s pulls: %d %s", who.Name, status, text)
+			}
+		}
+		w.lift(sec, id+1)
+		w.settled(r, image.Digest, repo.Admitted)
+	})
+}

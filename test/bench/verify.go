@@ -19,10 +19,40 @@ import (
 var commands = []bar{
 	{
 		name:    "verify-command-cpu",
-		what:    "CPU of bonded verify of an image that was signed keyless, to cosign verify's with the same keys; each as a process",
+		what:    "CPU of bonded verify of an image that was signed keyless, to cosign verify's, which has its keys from TUF; each as a process",
 		limit:   0.6,
-		measure: verifyCommand,
+		measure: verifyCommand(byEnvironment),
 	},
+	{
+		name:    "verify-command-root",
+		what:    "the same, where cosign too is given the trusted root as a file",
+		limit:   0.6,
+		measure: verifyCommand(byRoot),
+	},
+	{
+		name:    "verify-command-key",
+		what:    "the same, of an image that was signed by a key, which both are given with the trusted root",
+		limit:   0.6,
+		measure: verifyCommand(byKey),
+	},
+}
+
+// form is what of a signer a verification is told: the arguments of both programs
+// beside the image.
+type form func(s *signer) (ours, theirs []string)
+
+func byEnvironment(s *signer) (ours, theirs []string) {
+	return []string{"--trusted-root", s.root, "--issuer", s.issuer, "--identity", s.identity}, []string{"--certificate-identity", s.identity, "--certificate-oidc-issuer", s.issuer}
+}
+
+func byRoot(s *signer) (ours, theirs []string) {
+	ours, theirs = byEnvironment(s)
+	return ours, append(theirs, "--trusted-root", s.root)
+}
+
+func byKey(s *signer) (ours, theirs []string) {
+	both := []string{"--trusted-root", s.root, "--key", s.key}
+	return both, both
 }
 
 // verifications is how often each command is run in a round.
@@ -34,27 +64,35 @@ type signer struct {
 	env              []string
 	issuer, identity string
 	root             string // trusted_root.json, as cosign has it
+	key              string // a public key that has signed too
 	ref              string // of what was signed
 }
 
-func verifyCommand(ctx context.Context, b *bench) (_ reading, err error) {
-	o, err := b.startBonded(ctx, setup{dev: true})
-	if err != nil {
-		return reading{}, err
-	}
-	defer func() { err = errors.Join(err, o.stop()) }()
-	s, err := b.newSigner(ctx, o)
-	if err != nil {
-		return reading{}, err
-	}
-	identity := []string{"--certificate-identity", s.identity, "--certificate-oidc-issuer", s.issuer}
-	var mine, theirs float64
-	for i := range 2 * rounds {
-		t, err := s.cpu(ctx, s.cosign, append([]string{"verify", "--allow-http-registry", s.ref}, identity...)...)
+func verifyCommand(by form) func(context.Context, *bench) (reading, error) {
+	return func(ctx context.Context, b *bench) (_ reading, err error) {
+		o, err := b.startBonded(ctx, setup{dev: true})
 		if err != nil {
 			return reading{}, err
 		}
-		m, err := s.cpu(ctx, s.bonded, "verify", s.ref, "--trusted-root", s.root, "--issuer", s.issuer, "--identity", s.identity)
+		defer func() { err = errors.Join(err, o.stop()) }()
+		s, err := b.newSigner(ctx, o)
+		if err != nil {
+			return reading{}, err
+		}
+		mine, theirs := by(s)
+		return s.compare(ctx, append([]string{"verify", s.ref}, mine...), append([]string{"verify", "--allow-http-registry", s.ref}, theirs...))
+	}
+}
+
+// compare runs both programs in turn, and takes the least of each.
+func (s *signer) compare(ctx context.Context, ours, cosigns []string) (reading, error) {
+	var mine, theirs float64
+	for i := range 2 * rounds {
+		t, err := s.cpu(ctx, s.cosign, cosigns...)
+		if err != nil {
+			return reading{}, err
+		}
+		m, err := s.cpu(ctx, s.bonded, ours...)
 		if err != nil {
 			return reading{}, err
 		}
@@ -94,7 +132,7 @@ func (b *bench) newSigner(ctx context.Context, o *ours) (*signer, error) {
 		return nil, err
 	}
 	s := &signer{bonded: bonded, cosign: cosign, ref: host + "/" + repository + ":1", env: []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "DOCKER_CONFIG=" + home, "BONDED_URL=" + o.url, "BONDED_TOKEN=" + o.admin.Name + ":" + o.admin.Secret,
+		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "COSIGN_PASSWORD=", "DOCKER_CONFIG=" + home, "BONDED_URL=" + o.url, "BONDED_TOKEN=" + o.admin.Name + ":" + o.admin.Secret,
 	}}
 	return s, s.sign(ctx)
 }
@@ -116,8 +154,15 @@ func (s *signer) sign(ctx context.Context) error {
 		s.env = append(s.env, name+"="+value)
 	}
 	s.issuer, s.identity = told.Issuer, told.Identity
-	if out, err := s.run(ctx, s.cosign, "sign", "--yes", "--allow-http-registry", s.ref).CombinedOutput(); err != nil {
-		return fmt.Errorf("signing %s: %w\n%s", s.ref, err, out)
+	prefix := filepath.Join(told.Env["TUF_ROOT"], "..", "bench")
+	s.key = prefix + ".pub"
+	for _, args := range [][]string{
+		{"sign", "--yes", "--allow-http-registry", s.ref}, {"generate-key-pair", "--output-key-prefix", prefix},
+		{"sign", "--yes", "--allow-http-registry", "--key", prefix + ".key", s.ref},
+	} {
+		if out, err := s.run(ctx, s.cosign, args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("signing %s: %w\n%s", s.ref, err, out)
+		}
 	}
 	err = filepath.WalkDir(told.Env["TUF_ROOT"], func(path string, _ fs.DirEntry, err error) error {
 		if strings.HasSuffix(path, "trusted_root.json") {

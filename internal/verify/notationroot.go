@@ -7,6 +7,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	coresignature "github.com/notaryproject/notation-core-go/signature"
@@ -28,7 +29,7 @@ func (r *sigstoreRoot) prepareNotation() error {
 	s := &trustStore{}
 	for _, one := range r.material.FulcioCertificateAuthorities() {
 		if ca, ok := one.(*root.FulcioCertificateAuthority); ok {
-			s.cas = append(append(s.cas, ca.Intermediates...), ca.Root)
+			s.cas = append(s.cas, append(ca.Intermediates[:len(ca.Intermediates):len(ca.Intermediates)], ca.Root)[0])
 		}
 	}
 	for _, one := range r.material.TimestampingAuthorities() {
@@ -122,4 +123,34 @@ func (r *sigstoreRoot) issuedFor(leaf *x509.Certificate, at time.Time) (evidence
 func forNotation(leaf *x509.Certificate, who evidence.Identity) bool {
 	name, err := asn1.Marshal(who.NotationName().ToRDNSequence())
 	return err == nil && bytes.Equal(name, leaf.RawSubject)
+}
+
+// NotationRoot is a trusted root as programs of Notation's are told of it.
+type NotationRoot struct{ r *sigstoreRoot }
+
+// ReadNotationRoot reads one trusted_root.json. It must have what signatures of
+// Notation's take: a CA, a CT log and a timestamp authority.
+func ReadNotationRoot(doc []byte) (*NotationRoot, error) {
+	roots, err := readRoots([][]byte{doc}, requireAll)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading a trusted root: %w", err)
+	case len(roots) != 1 || roots[0].notary == nil:
+		return nil, errors.New("reading a trusted root: it has no CA, CT log and timestamp authority for Notation")
+	}
+	return &NotationRoot{roots[0]}, nil
+}
+
+// Authorities returns the certificates that sign those of signers, of all times,
+// and not what is above them: that may be a company's.
+func (n *NotationRoot) Authorities() []*x509.Certificate { return slices.Clone(n.r.notary.cas) }
+
+// Timestampers returns the roots of the timestamp authorities, of all times, that
+// of the newest last.
+func (n *NotationRoot) Timestampers() []*x509.Certificate { return slices.Clone(n.r.notary.tsas) }
+
+// Identity returns who a certificate for Notation is of, where it is good for
+// signing at a time.
+func (n *NotationRoot) Identity(leaf *x509.Certificate, at time.Time) (evidence.Identity, error) {
+	return n.r.issuedFor(leaf, at)
 }

@@ -164,7 +164,7 @@ func TestNotationByOurCATamper(t *testing.T) {
 		want  string
 	}{
 		{name: "another instance", by: stranger, want: "by no CA of this trusted root"},
-		{name: "another CA below the same root", n: notarized{Spec: verifytest.Spec{CA: department}}, want: "no CA of this trusted root vouches for its certificate"},
+		{name: "another CA below the same root", n: notarized{Spec: verifytest.Spec{CA: department}}, want: "by no CA of this trusted root"},
 		{name: "no timestamp", n: notarized{Spec: verifytest.Spec{NoTime: true}}, want: "it has no timestamp"},
 		{name: "a timestamp of later", n: notarized{Spec: verifytest.Spec{TimeAt: verifytest.Noon.Add(time.Hour)}}, want: "timestamp can be after certificate"},
 		{name: "a timestamp of before", n: notarized{Spec: verifytest.Spec{TimeAt: verifytest.Noon.Add(-time.Hour)}}, want: "timestamp can be before certificate"},

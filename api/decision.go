@@ -52,6 +52,9 @@ type Reason struct {
 	// Until is when a deny with act "deadline" is acted on. Judging again keeps
 	// what was told here.
 	Until time.Time `json:"until,omitzero"`
+	// Warning is what the rule will say from a later moment on, which Says names;
+	// empty when it counts already, and when it would allow.
+	Warning Outcome `json:"warning,omitempty"`
 	// Waived are the permissions by which what the rule found, or could not tell,
 	// does not count.
 	Waived []Waived `json:"waived,omitempty"`

@@ -203,11 +203,14 @@ func (g *Gate) Demands(ctx context.Context, in *Input) ([]api.Reason, api.Outcom
 		if r.demand == nil || !slices.Contains(r.kinds, v.Kind) {
 			continue
 		}
+		if e.over(r) {
+			continue
+		}
 		reason, err := e.judge(ctx, r)
 		if err != nil {
 			return nil, "", err
 		}
-		reasons = append(reasons, reason)
+		reasons = append(reasons, e.forewarned(r, reason))
 	}
 	return reasons, combine(reasons), nil
 }

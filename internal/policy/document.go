@@ -34,6 +34,8 @@ type document struct {
 	VEX []vexText `yaml:"vex,omitempty" jsonschema:"maxItems=32"`
 	// Who may waive a rule, and for how long, where the rule does not say so itself. Missing: whoever may waive in the repository.
 	Waive *waiveText `yaml:"waive,omitempty"`
+	// When the rules count that do not say it themselves.
+	Effective effectiveText `yaml:"effective,omitempty"`
 	// Rules for what wants to come in. All must allow.
 	Enter []ruleText `yaml:"enter,omitempty" jsonschema:"maxItems=64"`
 	// Rules for what is in already.
@@ -86,6 +88,16 @@ type ruleText struct {
 	Within withinText `yaml:"within,omitempty"`
 	// Who may waive the rule, and for how long; the gate's own waive when it is missing.
 	Waive *waiveText `yaml:"waive,omitempty"`
+	// When the rule counts; the gate's own effective when it is missing.
+	Effective effectiveText `yaml:"effective,omitempty"`
+}
+
+// effectiveText says when rules count, as YAML.
+type effectiveText struct {
+	// From when on, "2026-12-01" or "2026-12-01T08:00:00Z". Before, what a rule would say is told as a warning and changes nothing.
+	From moment `yaml:"from,omitempty"`
+	// Until when; from then on a rule is not asked any more.
+	Until moment `yaml:"until,omitempty"`
 }
 
 // vexText says whose word counts about findings, as YAML: one of its keys.
@@ -348,6 +360,29 @@ func (d *duration) UnmarshalYAML(n ast.Node) error {
 		return &strictyaml.Fault{At: s.at, Text: fmt.Sprintf("%q is no span of time: want hours and minutes, as in 72h or 1h30m", s.text)}
 	}
 	d.Duration, d.at = v, s.at
+	return nil
+}
+
+// moment is a day, which begins at midnight UTC, or a time with its zone.
+type moment struct {
+	time.Time
+	at strictyaml.Position
+}
+
+// UnmarshalYAML takes a date or a time in the notation of RFC 3339.
+func (m *moment) UnmarshalYAML(n ast.Node) error {
+	var s scalar
+	if err := s.UnmarshalYAML(n); err != nil {
+		return err
+	}
+	t, err := time.Parse(time.DateOnly, s.text)
+	if err != nil {
+		t, err = time.Parse(time.RFC3339, s.text)
+	}
+	if err != nil || t.Year() < 1970 {
+		return &strictyaml.Fault{At: s.at, Text: fmt.Sprintf("%q is no moment: want a day such as 2026-12-01, or a time such as 2026-12-01T08:00:00Z", s.text)}
+	}
+	m.Time, m.at = stamp(t), s.at
 	return nil
 }
 

@@ -115,13 +115,43 @@ func (e *evaluation) reasons(ctx context.Context) ([]api.Reason, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		if e.over(r) {
+			continue
+		}
 		reason, err := e.judge(ctx, r)
 		if err != nil {
 			return nil, err
 		}
-		reasons = append(reasons, reason)
+		reasons = append(reasons, e.forewarned(r, reason))
 	}
 	return reasons, nil
+}
+
+// over reports whether a rule counts no more, and notes when that will be.
+func (e *evaluation) over(r *rule) bool {
+	if r.until.IsZero() {
+		return false
+	}
+	if !r.until.After(e.view.Now) {
+		return true
+	}
+	e.changesAt(r.until)
+	return false
+}
+
+// forewarned makes a warning of what a rule says that does not count yet.
+func (e *evaluation) forewarned(r *rule, reason api.Reason) api.Reason {
+	if !r.from.After(e.view.Now) {
+		return reason
+	}
+	e.changesAt(r.from)
+	told := api.Reason{Rule: r.name, Outcome: api.Allow, Says: fmt.Sprintf("it does not count before %s", r.from.Format(time.RFC3339)), Evidence: reason.Evidence}
+	if reason.Outcome == api.Allow {
+		return told
+	}
+	told.Says += ", and would say: " + reason.Says
+	told.Warning, told.Facts, told.More, told.Remedy = reason.Outcome, reason.Facts, reason.More, reason.Remedy
+	return told
 }
 
 // judge asks one rule. What forbid finds is proof and denies; otherwise

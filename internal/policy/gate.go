@@ -73,6 +73,7 @@ type rule struct {
 	within                              map[evidence.Severity]time.Duration
 	withinAny                           time.Duration // 0: what within does not name may stay
 	waivable                            Waivable
+	from, until                         time.Time // when it counts; zero is open
 }
 
 // expression is a compiled expression with its place in the text, for people.
@@ -158,6 +159,7 @@ type gateParser struct {
 	named  []evidence.Signer // so far
 	feeds  []string          // likewise
 	anyone Waivable          // of rules that do not say it themselves
+	when   effectiveText     // likewise
 }
 
 func (p *gateParser) addf(at strictyaml.Position, format string, args ...any) {
@@ -191,6 +193,7 @@ func (p *gateParser) gate(doc *document) *Gate {
 	if doc.Waive != nil {
 		p.anyone = p.waive(doc.Name.at, "", doc.Waive)
 	}
+	p.when = doc.Effective
 	g.enter = p.clause(Enter, doc.Enter)
 	g.stay = p.clause(Stay, doc.Stay)
 	g.vex = p.vexSources(doc.VEX)
@@ -277,6 +280,7 @@ func (p *gateParser) rule(c Clause, t *ruleText) rule {
 	p.checkExpressions(t, &r)
 	p.checkRemedy(t, ready != nil)
 	p.setAct(c, t, &r)
+	p.setTimes(t, &r)
 	r.waivable = p.anyone
 	if t.Waive != nil {
 		r.waivable = p.waive(t.Rule.at, t.Rule.text, t.Waive)
@@ -335,6 +339,18 @@ func (p *gateParser) checkRemedy(t *ruleText, lists bool) {
 		} else if !t.Forbid.given() && !lists {
 			p.addf(t.Remedy.at, "rule %s: remedy has %s, but only forbid yields facts to fill it in", t.Rule.text, ph)
 		}
+	}
+}
+
+// setTimes settles when the rule counts.
+func (p *gateParser) setTimes(t *ruleText, r *rule) {
+	when := t.Effective
+	if when == (effectiveText{}) {
+		when = p.when
+	}
+	r.from, r.until = when.From.Time, when.Until.Time
+	if !r.until.IsZero() && !r.from.Before(r.until) {
+		p.addf(when.Until.at, "rule %s: it counts from %s until %s, which is never", r.name, r.from.Format(time.RFC3339), r.until.Format(time.RFC3339))
 	}
 }
 

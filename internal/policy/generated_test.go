@@ -43,11 +43,16 @@ func schema(t *testing.T) []byte {
 				return s
 			case reflect.TypeFor[duration]():
 				return &jsonschema.Schema{Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?(h|m|s))+$`, Examples: []any{"72h"}}
+			case reflect.TypeFor[moment]():
+				return &jsonschema.Schema{Type: "string", Pattern: `^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]+(Z|[+-][0-9:]+))?$`, Examples: []any{"2026-12-01"}}
+			case reflect.TypeFor[texts]():
+				text := &jsonschema.Schema{Type: "string"}
+				return &jsonschema.Schema{OneOf: []*jsonschema.Schema{text, {Type: "array", Items: text}}}
 			}
 			return nil
 		},
 		Namer: func(of reflect.Type) string {
-			return map[string]string{"ruleText": "rule", "withinText": "within", "waiveText": "waive"}[of.Name()]
+			return strings.TrimSuffix(of.Name(), "Text")
 		},
 	}
 	comments := fieldComments(t, "document.go")
@@ -119,7 +124,8 @@ func TestSchemaAgrees(t *testing.T) {
 	for _, text := range []string{
 		"{}", head + "entre: []", head + "enter: [{rule: a, sais: b}]", head + "enter: [{rule: A, says: b}]", head + "stay: [{rule: a, says: b, within: {severe: 1h}}]",
 		head + "stay: [{rule: a, says: b, then: remove}]", head + "enter: [{rule: a, says: b, recheck: 3 days}]", head + "enter: [{rule: a, says: b, kinds: [images]}]",
-		head + "unreadLayers: maybe",
+		head + "unreadLayers: maybe", head + "effective: {from: soon}", head + "waive: {people: 99}",
+		head + "enter: [{rule: a, maxSeverity: {severity: terrible}}]",
 	} {
 		if err := sch.Validate(asJSON(t, []byte(text))); err == nil {
 			t.Errorf("the schema accepts %q", text)

@@ -19,6 +19,8 @@ type Expect struct {
 	// Waived lists the waivers, by rule, that took something out, those that end
 	// last first.
 	Waived map[string][]string `yaml:"waived"`
+	// Warns is what rules will say once they count, by rule; empty for nothing.
+	Warns map[string]string `yaml:"warns"`
 	// Assessed lists the ids of what else a rule would have found, by rule.
 	Assessed map[string][]string `yaml:"assessed"`
 	Says     string              `yaml:"says"` // part of the sentence that people read
@@ -73,6 +75,11 @@ func (e *Expect) problems(d *api.Decision) []string {
 	for rule, want := range e.Waived {
 		if ids := waiverIDs(got[rule]); !slices.Equal(ids, want) {
 			addf("waivers of rule %s are %v, want %v", rule, ids, want)
+		}
+	}
+	for rule, want := range e.Warns {
+		if r := got[rule]; r == nil || string(r.Warning) != want {
+			addf("rule %s does not warn of %q", rule, want)
 		}
 	}
 	for rule, want := range e.Assessed {

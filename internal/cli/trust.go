@@ -28,7 +28,7 @@ import (
 func (p *program) trust() *cobra.Command {
 	return group("trust", "What clients trust this server by, and sign with",
 		"  bonded trust env\n  bonded trust ca > ca.crt",
-		p.trustEnv(), p.trustToken(), p.trustApprove(), p.trustRoot(), p.trustLogs(), p.trustSigningConfig(), p.trustStatus(), p.trustCA(), p.trustRefresh(), p.trustRotate(), p.trustRecover())
+		p.trustEnv(), p.trustNotation(), p.trustToken(), p.trustApprove(), p.trustRoot(), p.trustLogs(), p.trustSigningConfig(), p.trustStatus(), p.trustCA(), p.trustRefresh(), p.trustRotate(), p.trustRecover())
 }
 
 // firstRootName is the file with the TUF root that a server had when this user

@@ -110,6 +110,8 @@ var programs = map[string]struct{ script, env string }{
 	"skopeo":  {script: "podman.sh", env: "CONTAINERS_CONF"},
 	"docker":  {script: "docker.sh", env: "DOCKER_HOST"},
 	"strace":  {script: "strace.sh"},
+
+	"notation": {script: "clients.sh"},
 }
 
 // Program returns the path of a program that the test runs. name is one of the

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/bonded-dev/bonded/internal/policy"
 	"github.com/bonded-dev/bonded/internal/trust"
 )
 
@@ -164,12 +165,14 @@ func (p *program) showEnvironment(e *trustEnvironment) error {
 	for _, name := range sorted(e.Env) {
 		fmt.Fprintf(&b, "export %s=%s\n", name, quoted(e.Env[name]))
 	}
-	// Behind all else: who evaluates this without quotes has it in one line.
+	// Behind all else: who evaluates this without quotes has it in one line. What
+	// the server says stays in it.
 	if e.Identity != "" {
-		fmt.Fprintf(&b, "# signs as %s, until %s; to verify:\n", e.Identity, e.Expires.Local().Format(time.TimeOnly))
-		fmt.Fprintf(&b, "#   cosign verify --certificate-identity %s --certificate-oidc-issuer %s IMAGE\n", e.Identity, e.Issuer)
+		who, issuer := policy.Printable(e.Identity), policy.Printable(e.Issuer)
+		fmt.Fprintf(&b, "# signs as %s, until %s; to verify:\n", who, e.Expires.Local().Format(time.TimeOnly))
+		fmt.Fprintf(&b, "#   cosign verify --certificate-identity %s --certificate-oidc-issuer %s IMAGE\n", word(who), word(issuer))
 	}
-	fmt.Fprintf(&b, "# the same keys on a machine without bonded:\n#   %s\n", e.Cosign)
+	fmt.Fprintf(&b, "# the same keys on a machine without bonded:\n#   %s\n", policy.Printable(e.Cosign))
 	_, err := p.io.Out.Write([]byte(b.String()))
 	return written(err)
 }

@@ -51,7 +51,7 @@ func (v *verifier) openBatches() {
 			delete(v.batches, b.Number)
 			continue
 		}
-		opened, err := openBatch(v.anchor, v.who, b)
+		opened, err := v.open(b)
 		if err != nil {
 			p.fail(what, "%v", err)
 			v.broken[b.Number] = true

@@ -40,11 +40,8 @@ type VerifyOptions struct {
 
 // verifier is one file being verified.
 type verifier struct {
-	VerifyOptions
+	*given
 	file      *api.Custody
-	who       identity
-	anchor    verify.Anchor
-	check     *verify.Verifier
 	parts     []*part
 	steps     []api.CustodyStep
 	indexes   map[string]oci.Descriptor // that name what the file is about
@@ -91,39 +88,54 @@ func (v *verifier) step(s api.CustodyStep) { v.steps = append(v.steps, s) }
 // server. Errors match ErrFile, ErrLarge and ErrGiven; what is wrong with a file
 // that can be read is in the answer.
 func Verify(ctx context.Context, raw []byte, o VerifyOptions) (*api.CustodyCheck, error) {
-	v := &verifier{
-		VerifyOptions: o, indexes: map[string]oci.Descriptor{}, attached: map[[2]string]bool{}, referrers: map[string]bool{}, said: map[[2]string]evidence.Signature{}, batches: map[int64]*proven{}, broken: map[int64]bool{},
-		events: map[int64]*event{}, decisions: map[int64]*api.Decision{},
-	}
-	if err := v.prepare(); err != nil {
+	g, err := prepare(o)
+	if err != nil {
 		return nil, err
 	}
-	var err error
-	if v.file, err = Parse(raw); err != nil {
-		return nil, err
-	}
-	if !o.Digest.IsZero() && v.file.Digest != o.Digest.String() {
-		return nil, fmt.Errorf("%w: it is about %s, and %s was asked for", ErrFile, v.file.Digest, o.Digest)
-	}
-	return v.run(ctx), ctx.Err()
+	return g.verify(ctx, raw)
 }
 
-// prepare reads what the file is verified by.
-func (v *verifier) prepare() error {
-	if v.Server == "" {
+// given is what files are verified by, read.
+type given struct {
+	VerifyOptions
+	who   identity
+	check *verify.Verifier
+	open  func(*api.CustodyBatch) (*proven, error) // openBatch by the trusted root
+}
+
+func prepare(o VerifyOptions) (*given, error) {
+	g := &given{VerifyOptions: o}
+	if g.Server == "" {
 		var err error
-		if v.Server, err = trust.ServerIn(v.Root); err != nil {
-			return fmt.Errorf("%w: %v", ErrGiven, err)
+		if g.Server, err = trust.ServerIn(g.Root); err != nil {
+			return nil, fmt.Errorf("%w: %v", ErrGiven, err)
 		}
 	}
-	v.who = serverOf(v.Server)
-	v.anchor = verify.Anchor{Name: OwnAnchor, Kind: verify.KindSigstore, Roots: [][]byte{v.Root}}
-	set, err := verify.NewAnchors(append([]verify.Anchor{v.anchor}, v.Anchors...)...)
+	g.who = serverOf(g.Server)
+	own := verify.Anchor{Name: OwnAnchor, Kind: verify.KindSigstore, Roots: [][]byte{g.Root}}
+	set, err := verify.NewAnchors(append([]verify.Anchor{own}, g.Anchors...)...)
 	if err != nil {
-		return fmt.Errorf("%w: %v", ErrGiven, err)
+		return nil, fmt.Errorf("%w: %v", ErrGiven, err)
 	}
-	v.check = verify.New(verify.Options{Anchors: set, Statements: attest.NewReader(nil, 0), Remember: -1, Clock: v.Clock, Log: v.Log})
-	return nil
+	g.check = verify.New(verify.Options{Anchors: set, Statements: attest.NewReader(nil, 0), Remember: -1, Clock: g.Clock, Log: g.Log})
+	g.open = func(b *api.CustodyBatch) (*proven, error) { return openBatch(own, g.who, b) }
+	return g, nil
+}
+
+// verify verifies one file.
+func (g *given) verify(ctx context.Context, raw []byte) (*api.CustodyCheck, error) {
+	file, err := Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	if !g.Digest.IsZero() && file.Digest != g.Digest.String() {
+		return nil, fmt.Errorf("%w: it is about %s, and %s was asked for", ErrFile, file.Digest, g.Digest)
+	}
+	v := &verifier{
+		given: g, file: file, indexes: map[string]oci.Descriptor{}, attached: map[[2]string]bool{}, referrers: map[string]bool{}, said: map[[2]string]evidence.Signature{},
+		batches: map[int64]*proven{}, broken: map[int64]bool{}, events: map[int64]*event{}, decisions: map[int64]*api.Decision{},
+	}
+	return v.run(ctx), ctx.Err()
 }
 
 // run looks at each part. What others rest on comes first; the answer is in the

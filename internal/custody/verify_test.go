@@ -593,36 +593,6 @@ func TestExample(t *testing.T) {
 	}
 }
 
-// FuzzVerify: no file panics, and none with another word than what was signed
-// verifies.
-func FuzzVerify(f *testing.F) {
-	raw, err := os.ReadFile(filepath.Join("testdata", "v1", example))
-	if err != nil {
-		f.Fatal(err)
-	}
-	root, err := os.ReadFile(filepath.Join("testdata", "v1", "trusted_root.json"))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(raw)
-	f.Add([]byte(`{"version":"https://bonded.dev/custody/v1","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}`))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		c, err := Verify(t.Context(), raw, VerifyOptions{Root: root, Clock: time.Now, Log: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			if !errors.Is(err, ErrFile) && !errors.Is(err, ErrLarge) {
-				t.Errorf("an error of another kind: %v", err)
-			}
-			return
-		}
-		if c.State == api.CustodyVerified {
-			file, err := Parse(raw)
-			if err != nil || oci.FromBytes(file.Subject.Manifest.Bytes).String() != c.Digest {
-				t.Errorf("what is verified is not there: %v", err)
-			}
-		}
-	})
-}
-
 // FuzzParse: what is read is what is written.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"version":"https://bonded.dev/custody/v1","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","events":[{"seq":1,"event":"e30="}]}`))

@@ -72,7 +72,7 @@ func fuzzAll(ctx context.Context, w io.Writer, root string, d time.Duration) err
 			fmt.Fprintf(w, "fuzz  %s %s did not run: %s\n", t.dir, t.name, why)
 			continue
 		}
-		cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", d.String(), "./"+filepath.ToSlash(below))
+		cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", d.String(), "-fuzzminimizetime", "100x", "./"+filepath.ToSlash(below))
 		cmd.Dir, cmd.Env = filepath.Join(root, m.dir), m.with(os.Environ()).env
 		out, err := cmd.CombinedOutput()
 		if err != nil {

@@ -37,12 +37,14 @@ func (f *fakeServer) signs(mux *http.ServeMux, handle handler) {
 		http.StripPrefix("/tuf", h).ServeHTTP(w, r)
 	})
 	mux.HandleFunc("POST /oidc/token", f.token)
+	published := time.Date(2026, 5, 7, 0, 0, 0, 0, time.UTC)
 	handle("GET /api/v1/trust", func(*http.Request) (any, *api.Error) {
 		return api.Trust{
 			Origin: "bonded.example", URL: f.URL, RootChecksum: "00ff", Weakest: "offline keys on the server",
 			Keys:    []api.KeyPlace{{Slot: "tsa", Place: "file:tsa.key", Strength: "file"}, {Slot: "issuer", Place: "credential:issuer", Strength: "credential"}, {Slot: "sign", Place: "file:sign.key", Strength: "file"}},
 			Logs:    []api.LogState{{Name: "rekor", Origin: "bonded.example", Key: "bonded.example+2f1c0b7d+AYQ3T1", Size: 1234, Published: 1200}, {Name: "ct", Origin: "bonded.example/ct"}},
 			Witness: &api.Witness{URL: f.URL + "/witness", Key: "bonded.example/witness+2f1c0b7d+BAYQ3T1", Of: []api.Witnessed{{Origin: "other.example/audit", Size: 77}}},
+			Anchors: []api.AnchorState{{Name: "public", Type: "sigstore", From: "the program (public-good)", AsOf: &published}, {Name: "filed", Type: "key", From: "/etc/bonded/ci.pub", Problem: "no such file"}},
 			Endings: []api.Ending{{What: "intermediate", At: now.AddDate(0, 0, 20)}}, Warnings: []string{"offline keys: they lie on this server"},
 		}, nil
 	})

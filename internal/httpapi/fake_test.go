@@ -18,6 +18,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/authz/authztest"
+	"github.com/bonded-dev/bonded/internal/custody"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
 	"github.com/bonded-dev/bonded/internal/vuln"
@@ -295,7 +296,7 @@ func (f *fake) Health(context.Context) (*api.Health, error) {
 // answers are what commands of scripts make everything answer.
 var answers = map[string]error{
 	"fine": nil, "broken": errors.New("disk on fire"), "conflict": fmt.Errorf("promoting: %w", repo.ErrConflict), "late": fmt.Errorf("reading: %w", context.DeadlineExceeded),
-	"empty": fmt.Errorf("matching: %w", vuln.ErrNoSnapshot), "gone": context.Canceled,
+	"empty": fmt.Errorf("matching: %w", vuln.ErrNoSnapshot), "gone": context.Canceled, "unproven": fmt.Errorf("proving the audit log up to 7: %w", custody.ErrNoProof),
 }
 
 func newAPI(t testing.TB) (*API, *fake) {
@@ -304,7 +305,7 @@ func newAPI(t testing.TB) (*API, *fake) {
 	zones := repo.DefaultZones()
 	zones["sandbox"] = repo.Zone{Name: "sandbox", Sandbox: true}
 	return New(Options{
-		Auth: f, Explain: f, List: f, Promote: f, Zones: f, Feeds: f, Audit: f, Principals: f, Enrol: f, Keys: f, Trust: trustFake{f}, Revoke: revokeFake{f}, Epochs: revokeFake{f}, Report: f, Clock: time.Now, Log: slog.New(slog.NewTextHandler(&f.log, nil)),
+		Auth: f, Explain: f, List: f, Promote: f, Zones: f, Feeds: f, Audit: f, Principals: f, Enrol: f, Keys: f, Trust: trustFake{f}, Revoke: revokeFake{f}, Custody: custodyFake{f}, Epochs: revokeFake{f}, Report: f, Clock: time.Now, Log: slog.New(slog.NewTextHandler(&f.log, nil)),
 		Open: open, Sight: func(p authz.Principal) repo.Sight { return zones.Sight(p, open) },
 	}), f
 }

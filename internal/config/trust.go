@@ -171,6 +171,9 @@ const (
 	maxRequests     = 1_000_000
 )
 
+// ed25519Slots are those whose keys sign checkpoints, which are Ed25519 alone.
+var ed25519Slots = []string{"log-rekor", "log-audit", "witness"}
+
 func (k *checker) trust(c *Config) {
 	t := &c.Trust
 	if t.Origin != "" && !isHost(t.Origin) {
@@ -179,6 +182,9 @@ func (k *checker) trust(c *Config) {
 	for slot, place := range t.Keys {
 		if place == "" || strings.ContainsAny(slot, " .") {
 			k.bad("trust.keys", "%q: %q does not say where a key is, such as credential:NAME", slot, place)
+		}
+		if strings.HasPrefix(place, "bonded-pkcs11://") && slices.Contains(ed25519Slots, slot) {
+			k.bad("trust.keys", "%s: its key is Ed25519, which cannot be in a PKCS #11 token: leave it out for a file, or write credential:%s", slot, slot)
 		}
 	}
 	if t.PassphraseFile != "" && t.PassphraseFile == t.OfflineKeys {

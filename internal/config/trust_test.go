@@ -53,6 +53,7 @@ trust:
 func TestTrustRefuses(t *testing.T) {
 	witness := `{url: "https://a.example", key: a+1+b}`
 	for _, tc := range []struct{ name, text, want string }{
+		{"a log's key in a token", `keys: {log-rekor: "bonded-pkcs11://token=a;object=b"}`, "2:9: trust.keys: log-rekor: its key is Ed25519, which cannot be in a PKCS #11 token: leave it out for a file, or write credential:log-rekor"},
 		{"origin with port", `origin: "a.example:8443"`, `2:11: trust.origin: "a.example:8443" is no host name`},
 		{"freshness", "freshness: 1m", "2:14: trust.freshness: is 1m, want 1h to 365d"},
 		{"requests", "requests: -1", "2:13: trust.requests: is -1, want 0 to 1000000"},

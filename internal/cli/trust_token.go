@@ -123,7 +123,7 @@ func (t *trusted) askToken(ctx context.Context, client *http.Client, form url.Va
 // readToken reads what a token says. It is verified by who takes it.
 func readToken(token string) (*identityToken, error) {
 	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
+	if len(parts) != 3 || strings.ContainsFunc(token, notOfToken) {
 		return nil, errors.New("the server's answer holds no identity token")
 	}
 	b, err := base64.RawURLEncoding.DecodeString(parts[1])
@@ -144,6 +144,11 @@ func readToken(token string) (*identityToken, error) {
 		t.Identity = claims.Email
 	}
 	return t, nil
+}
+
+// notOfToken tells what no JWT in compact form has (RFC 7515, 7.1): it is printed as it is.
+func notOfToken(r rune) bool {
+	return r != '.' && r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
 }
 
 // formOf is the body of a request for a token.

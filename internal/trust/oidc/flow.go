@@ -63,7 +63,7 @@ type Flow struct {
 	Carried   string // Browser: the client's own state, given back
 	Code      string // Browser: hash of the code, once there is one
 
-	From    netip.Addr // who started it
+	From    netip.Addr // who started it, of IPv6 the network
 	Made    time.Time
 	Expires time.Time
 	Polled  time.Time
@@ -90,6 +90,17 @@ func Room(from netip.Addr, all, same int) error {
 		return fmt.Errorf("%w from %s; finish one, or try again in some minutes", ErrBusy, from)
 	}
 	return nil
+}
+
+// networkOf is an address that whoever has it has no more of: of IPv6, where one
+// customer has 2^64 at least, the network (RFC 6177).
+func networkOf(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap().WithZone("")
+	if !addr.Is6() || addr.IsLoopback() {
+		return addr
+	}
+	network, _ := addr.Prefix(64) // of a valid address
+	return network.Addr()
 }
 
 // idOf is what is kept of a secret.
@@ -124,7 +135,7 @@ func (s *Issuer) newFlow(r *http.Request, kind FlowKind, f url.Values) (flow Flo
 	return Flow{
 		ID: idOf(secret), UserCode: code, Kind: kind, State: Pending,
 		Client: Client, Challenge: f.Get("code_challenge"), Nonce: f.Get("nonce"),
-		From: s.o.ClientAddr(r), Made: now, Expires: now.Add(flowLife),
+		From: networkOf(s.o.ClientAddr(r)), Made: now, Expires: now.Add(flowLife),
 	}, secret, nil
 }
 

@@ -20,6 +20,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -557,6 +558,33 @@ func (a *authority) list(file string, until time.Time, revoked ...int64) {
 	}
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}), 0o600); err != nil {
 		a.t.Fatal(err)
+	}
+}
+
+// TestRoomOfANetwork: whoever has a network of IPv6 has no more room than others.
+func TestRoomOfANetwork(t *testing.T) {
+	n := 0
+	w := newWorld(t, func(o *Options) {
+		o.ClientAddr = func(*http.Request) netip.Addr {
+			n++
+			return netip.MustParseAddr(fmt.Sprintf("2001:db8:0:1::%x", n))
+		}
+	})
+	for range MaxFlowsPer {
+		if status, out := w.post("/device/code", pkce(nil)); status != 200 {
+			t.Fatalf("%d %v", status, out)
+		}
+	}
+	if status, out := w.post("/device/code", pkce(nil)); status != 503 {
+		t.Errorf("one more of a network that has its share: %d %v", status, out)
+	}
+	for in, want := range map[string]string{"192.0.2.7": "192.0.2.7", "::ffff:192.0.2.7": "192.0.2.7", "::1": "::1", "fe80::1%eth0": "fe80::"} {
+		if got := networkOf(netip.MustParseAddr(in)); got.String() != want {
+			t.Errorf("%s is of %s, want %s", in, got, want)
+		}
+	}
+	if networkOf(netip.Addr{}).IsValid() {
+		t.Error("no address has a network")
 	}
 }
 

@@ -52,6 +52,9 @@ func (r *sigstoreRoot) checkNotation(ctx context.Context, subject oci.Descriptor
 	if r.notary == nil {
 		return sig, until, fmt.Errorf("%w: this is Notary Project's, and the trusted root has no CA, CT log and timestamp authority for it", errUnfit)
 	}
+	if r.notary.stranger(p) {
+		return sig, until, errStranger // whatever else it asks for: that is no doubt of ours
+	}
 	info, err := r.notary.open(ctx, subject, p, now)
 	switch {
 	case errors.Is(err, errStrangeChain):
@@ -69,6 +72,19 @@ func (r *sigstoreRoot) checkNotation(ctx context.Context, subject oci.Descriptor
 		return evidence.Signature{}, until, err
 	}
 	return sig, r.notary.expiry(info, now), nil
+}
+
+// stranger reports whether an envelope, which is not verified, has a chain in
+// which is none of the authorities.
+func (s *trustStore) stranger(p parcel) bool {
+	envelope, err := coresignature.ParseEnvelope(p.layer.MediaType, p.raw)
+	if err != nil {
+		return false // to be told why
+	}
+	content, err := envelope.Content()
+	return err == nil && !slices.ContainsFunc(content.SignerInfo.CertificateChain, func(c *x509.Certificate) bool {
+		return slices.ContainsFunc(s.cas, c.Equal)
+	})
 }
 
 // countersigned returns the time that a timestamp authority of the trusted root

@@ -64,6 +64,7 @@ type notarized struct {
 	of        oci.Descriptor // default image
 	mediaType string         // default jws
 	expiry    time.Time
+	scheme    signature.SigningScheme // default that of X.509
 }
 
 func (n notarized) sign(t testing.TB, i *verifytest.Instance) verify.Referrer {
@@ -93,6 +94,9 @@ func (n notarized) sign(t testing.TB, i *verifytest.Instance) verify.Referrer {
 	req := &signature.SignRequest{
 		Payload: signature.Payload{ContentType: "application/vnd.cncf.notary.payload.v1+json", Content: payload},
 		Signer:  local, SigningTime: verifytest.Noon, SigningScheme: signature.SigningSchemeX509, Expiry: n.expiry,
+	}
+	if n.scheme != "" {
+		req.SigningScheme = n.scheme
 	}
 	if !n.NoTime {
 		by := stamper{i.TSA, verifytest.Noon}
@@ -164,6 +168,7 @@ func TestNotationByOurCATamper(t *testing.T) {
 		want  string
 	}{
 		{name: "another instance", by: stranger, want: "by no CA of this trusted root"},
+		{name: "another instance, in a way that is not read here", by: stranger, n: notarized{scheme: signature.SigningSchemeX509SigningAuthority, Spec: verifytest.Spec{NoTime: true}}, want: "by no CA of this trusted root"},
 		{name: "another CA below the same root", n: notarized{Spec: verifytest.Spec{CA: department}}, want: "by no CA of this trusted root"},
 		{name: "no timestamp", n: notarized{Spec: verifytest.Spec{NoTime: true}}, want: "it has no timestamp"},
 		{name: "a timestamp of later", n: notarized{Spec: verifytest.Spec{TimeAt: verifytest.Noon.Add(time.Hour)}}, want: "timestamp can be after certificate"},

@@ -151,7 +151,7 @@ func wantError(t testing.TB, target, want string, kind error) {
 	s, err := Open(t.Context(), target, options(t))
 	if err == nil {
 		_, err = Choose(t.Context(), s, oci.Platform{})
-		s.Close()
+		err = errors.Join(err, s.Close())
 	}
 	if next := NextStep(err); next != "" {
 		err = fmt.Errorf("%w; %s", err, next)
@@ -522,7 +522,11 @@ func TestTemporaryFileHasNoName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	if left, err := os.ReadDir(o.Temp); err != nil || len(left) > 0 {
 		t.Errorf("%v, %v", left, err)
 	}

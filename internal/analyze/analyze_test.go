@@ -118,8 +118,10 @@ func TestLayer(t *testing.T) {
 	)
 	var zipped bytes.Buffer
 	w := gzip.NewWriter(&zipped)
-	w.Write(raw)
-	w.Close()
+	_, err := w.Write(raw)
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
 	a := newTestAnalyzer(t, newWords())
 	res := analyse(t, a, zipped.Bytes())
 

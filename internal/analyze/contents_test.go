@@ -145,7 +145,11 @@ func zstded(t *testing.T, plain []byte) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close()
+	defer func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	return w.EncodeAll(plain, nil)
 }
 

@@ -94,7 +94,9 @@ func TestFollowerEnds(t *testing.T) {
 	}
 	f = NewFollower(up.ReadAt)
 	f.Grow(3)
-	io.ReadFull(f, make([]byte, 3))
+	if _, err := io.ReadFull(f, make([]byte, 3)); err != nil {
+		t.Fatal(err)
+	}
 	f.Finish(2) // less than was read
 	if _, err := f.Read(make([]byte, 1)); err == nil || err == io.EOF {
 		t.Errorf("got %v for an upload that shrank", err)

@@ -202,7 +202,9 @@ func packHeaders(t *testing.T, entries []tar.Header) []byte {
 		if err := w.WriteHeader(&h); err != nil {
 			t.Fatal(err)
 		}
-		w.Write([]byte(body))
+		if _, err := w.Write([]byte(body)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)

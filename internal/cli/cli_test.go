@@ -270,7 +270,9 @@ func TestWait(t *testing.T) {
 		if asked == 3 {
 			answer.Decision = &api.Decision{Zone: "dev", Outcome: api.Deny}
 		}
-		json.NewEncoder(w).Encode(answer)
+		if err := json.NewEncoder(w).Encode(answer); err != nil {
+			t.Error(err)
+		}
 	}))
 	defer srv.Close()
 	for wait, want := range map[string]struct{ asked, code int }{"0s": {1, 3}, "1s": {2, 3}, "5m": {3, 1}} {

@@ -247,7 +247,11 @@ func TestQuiet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.Close()
+	defer func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	var b [100]byte
 	if n, _ := read.Read(b[:]); n > 0 {
 		t.Errorf("printed %q", b[:n])

@@ -58,8 +58,8 @@ func pack(t testing.TB, files ...file) []byte {
 func gz(b []byte) []byte {
 	var buf bytes.Buffer
 	w := gzip.NewWriter(&buf)
-	w.Write(b)
-	w.Close()
+	_, _ = w.Write(b)
+	_ = w.Close() // memory takes all
 	return buf.Bytes()
 }
 
@@ -70,8 +70,10 @@ func zst(t testing.TB, b []byte, o ...zstd.EOption) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Write(b)
-	w.Close()
+	_, err = w.Write(b)
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
 	return buf.Bytes()
 }
 

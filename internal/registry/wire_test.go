@@ -123,7 +123,9 @@ func TestTruncatedBodyIsKept(t *testing.T) {
 			path += "?digest=" + d.String()
 		}
 		c := w.raw(fmt.Sprintf("%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\nContent-Length: %d\r\n\r\n%s", truncated, path, len(content), content[:10]))
-		c.(*net.TCPConn).CloseWrite()
+		if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
 		res, body := answerOn(t, c)
 		if res.StatusCode != 400 || res.Header.Get("Range") != "0-9" || !strings.Contains(body, "BLOB_UPLOAD_INVALID") || res.Header.Get("Location") != loc {
 			t.Errorf("%s: %s %s %q", truncated, res.Status, res.Header, body)
@@ -213,7 +215,9 @@ func TestConcurrentChunks(t *testing.T) {
 		}()
 	}
 	wg.Wait()
-	release.Close()
+	if err := release.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if status := <-done; status != 202 {
 		t.Error("the first request got", status)
 	}

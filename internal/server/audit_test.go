@@ -192,7 +192,11 @@ func TestHeadStoreAhead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.close()
+	defer func() {
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	c, err := auditor{s.db, s}.Verify(t.Context())
 	if err != nil || c.State != api.AuditLogAhead || !strings.Contains(c.Problem, "the head store has seen") {
 		t.Errorf("%+v, %v", c, err)

@@ -41,7 +41,7 @@ func Dev(t testing.TB, args ...string) Server {
 	exited := make(chan error, 1)
 	go func() {
 		exited <- cmd.Wait()
-		write.Close()
+		_ = write.Close() // the reader is this process, which sees the end
 	}()
 	t.Cleanup(func() {
 		t.Helper()
@@ -56,7 +56,7 @@ func Dev(t testing.TB, args ...string) Server {
 			}
 		case <-time.After(stopTime):
 			t.Errorf("bonded did not stop within %s\n%s", stopTime, said.text())
-			cmd.Process.Kill()
+			_ = cmd.Process.Kill() // it may have ended by now
 		}
 	})
 	select {

@@ -106,7 +106,11 @@ func TestStock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.Close()
+	defer func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	if now, err := d.Current(t.Context()); err != nil || now.Advisories != 1 {
 		t.Errorf("%d advisories, %v", now.Advisories, err)
 	}

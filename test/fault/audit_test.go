@@ -108,7 +108,11 @@ func checkAudited(t *testing.T, folder string, committed map[string]bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.db.Close()
+	defer func() {
+		if err := a.db.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	in := audit.NewIntegrator(audit.IntegratorOptions{Store: a.db, Log: a.log})
 	for n := 1; n > 0; {
 		if n, err = in.Sequence(ctx, 500); err != nil {

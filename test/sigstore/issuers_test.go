@@ -233,7 +233,9 @@ func (w *world) certified(bundle, issuer string, want map[int]string) {
 	for _, e := range cert.Extensions {
 		id := e.Id.String()
 		if n := 0; strings.HasPrefix(id, "1.3.6.1.4.1.57264.1.") {
-			fmt.Sscanf(id[len("1.3.6.1.4.1.57264.1."):], "%d", &n)
+			if _, err := fmt.Sscanf(id[len("1.3.6.1.4.1.57264.1."):], "%d", &n); err != nil {
+				w.Errorf("extension %s: %v", id, err)
+			}
 			got[n] = text(e.Value, n)
 		}
 	}

@@ -153,7 +153,11 @@ func (w *world) byDevice() {
 		w.Fatal(err)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait(); in.Close() }()
+	go func() {
+		err := cmd.Wait()
+		_ = in.Close() // the scanner below is waiting for it
+		ended <- err
+	}()
 	var said strings.Builder
 	approved := false
 	for lines := bufio.NewScanner(out); lines.Scan(); {

@@ -263,8 +263,8 @@ func elfWith(name string, content []byte) []byte {
 func deflated(s string) []byte {
 	var b bytes.Buffer
 	w := zlib.NewWriter(&b)
-	w.Write([]byte(s))
-	w.Close()
+	_, _ = w.Write([]byte(s))
+	_ = w.Close() // memory takes all
 	return b.Bytes()
 }
 
@@ -465,7 +465,9 @@ func zipped(t *testing.T, stored bool, pairs ...string) []byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.Write([]byte(pairs[i+1]))
+		if _, err := f.Write([]byte(pairs[i+1])); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)

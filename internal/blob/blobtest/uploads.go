@@ -166,9 +166,9 @@ func testReadWhileAppending(t *testing.T, f *fixture) {
 	}()
 	go func() {
 		for at := 0; at < len(data); at += mib {
-			pw.Write(data[at:min(at+mib, len(data))])
+			_, _ = pw.Write(data[at:min(at+mib, len(data))]) // Append tells
 		}
-		pw.Close()
+		_ = pw.Close() // never fails
 	}()
 	readers := make(chan error, 3)
 	seen := int64(0)

@@ -55,15 +55,16 @@ func TestPolicesItsCaller(t *testing.T) {
 		_, err := u.Append(t.Context(), id, 0, pr, nil)
 		done <- err
 	}()
-	pw.Write([]byte("first"))
+	if _, err := pw.Write([]byte("first")); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := u.Append(t.Context(), id, 0, bytes.NewReader(nil), nil); err == nil {
 		t.Error("a second writer is let in")
 	}
 	if err := u.Commit(t.Context(), id, 0, oci.FromBytes(nil)); err == nil {
 		t.Error("Commit under a writer is let in")
 	}
-	pw.Close()
-	if err := <-done; err != nil {
+	if err := errors.Join(pw.Close(), <-done); err != nil {
 		t.Fatal(err)
 	}
 	if err := u.Commit(t.Context(), id, 5, oci.FromBytes([]byte("other"))); !errors.Is(err, blob.ErrDigest) {

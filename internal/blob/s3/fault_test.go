@@ -53,7 +53,9 @@ func (f *faults) RoundTrip(r *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		io.Copy(io.Discard, resp.Body)
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			return nil, err
+		}
 		resp.Body.Close()
 	case r.Body != nil:
 		r.Body.Close()
@@ -226,7 +228,9 @@ func TestEarlyAnswer(t *testing.T) {
 	cfg := good
 	cfg.Transport = transport(func(r *http.Request) (*http.Response, error) {
 		if unread != nil {
-			io.Copy(io.Discard, unread)
+			if _, err := io.Copy(io.Discard, unread); err != nil {
+				return nil, err
+			}
 			unread = nil
 		}
 		if r.Method != http.MethodPut || r.ContentLength < mib {
@@ -350,11 +354,15 @@ func TestPartTaken(t *testing.T) {
 		}
 		done <- err
 	}()
-	pw.Write([]byte("mine")) // Append has listed by now
+	if _, err := pw.Write([]byte("mine")); err != nil { // Append has listed by now
+		t.Fatal(err)
+	}
 	if _, err := there.Append(t.Context(), id, 0, strings.NewReader("yours"), nil); err != nil {
 		t.Fatal(err)
 	}
-	pw.Close()
+	if err := pw.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if err := <-done; !errors.Is(err, blob.ErrOffset) || strings.HasPrefix(err.Error(), "kept") {
 		t.Errorf("the slower of two writers is told %v", err)
 	}

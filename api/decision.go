@@ -120,6 +120,9 @@ type Inputs struct {
 	// Waivers lists, by id, the waivers about this placement that were in force,
 	// sorted.
 	Waivers []string `json:"waivers,omitempty"`
+	// Data lists the digests of the data that the gate's rules name, by the
+	// data's name.
+	Data []string `json:"data,omitempty"`
 	// VEX lists the digests of documents from feeds, sorted.
 	VEX []string `json:"vex,omitempty"`
 }

@@ -81,7 +81,7 @@ func (p *gateParser) statement(c Clause, t *ruleText) *demand {
 	}
 	d.signers = p.signers(t, "hasStatement.signedBy", s.SignedBy)
 	if s.Where.given() {
-		d.where = p.compiled(t, "where", s.Where, compileWhere)
+		d.where = p.compiled(t, "where", s.Where, statementEnvironment)
 		if d.where != nil && d.where.typ.Kind() != types.BoolKind {
 			p.addf(s.Where.at, "rule %s: where gives %s, want bool", t.Rule.text, d.where.typ)
 		}
@@ -196,7 +196,7 @@ func (g *Gate) Demands(ctx context.Context, in *Input) ([]api.Reason, api.Outcom
 		return nil, "", fmt.Errorf("asking gate %s about evidence: %w", g.name, err)
 	}
 	v := newView(in.canonical(g))
-	e := &evaluation{gate: g, clause: Enter, view: v, vars: newActivation(v, variableTable)}
+	e := &evaluation{gate: g, clause: Enter, view: v, vars: newActivation(v, variableTable, g.data)}
 	var reasons []api.Reason
 	for i := range g.enter {
 		r := &g.enter[i]

@@ -34,7 +34,7 @@ func TestDocsExamples(t *testing.T) {
 		}
 		policytest.Run(t, g, s)
 	}
-	if gates != 4 || suites != 1 {
-		t.Errorf("the page shows %d gates and %d suites, want four and one", gates, suites)
+	if gates != 5 || suites != 1 {
+		t.Errorf("the page shows %d gates and %d suites, want five and one", gates, suites)
 	}
 }

@@ -171,8 +171,7 @@ type compiled struct {
 	cost    uint64      // at most, for inputs of the expected sizes
 	changes timing
 	signers []evidence.Signer // whom it names
-	// findings: it looks at the list of findings.
-	findings bool
+	names   map[string]bool   // variables that it looks at
 }
 
 // issue is a fault of an expression at a place in it; lines and columns count
@@ -182,12 +181,7 @@ type issue struct {
 	text         string
 }
 
-// compileExpression checks and plans one expression.
-func compileExpression(text string) (*compiled, []issue) { return compileIn(environment, text) }
-
-// compileWhere does so for one that is asked of one statement.
-func compileWhere(text string) (*compiled, []issue) { return compileIn(statementEnvironment, text) }
-
+// compileIn checks and plans one expression.
 func compileIn(environment func() (*cel.Env, error), text string) (*compiled, []issue) {
 	e, err := environment()
 	if err != nil {
@@ -215,16 +209,19 @@ func compileIn(environment func() (*cel.Env, error), text string) (*compiled, []
 	if err != nil {
 		return nil, []issue{{1, 1, fmt.Sprintf("planning: %v", err)}}
 	}
-	return &compiled{program, checked.OutputType(), estimate.Max, timingOf(checked.NativeRep()), signers, reads(checked.NativeRep(), "findings")}, nil
+	return &compiled{program, checked.OutputType(), estimate.Max, timingOf(checked.NativeRep()), signers, variablesIn(checked.NativeRep())}, nil
 }
 
-// reads reports whether an expression names a variable.
-func reads(a *ast.AST, name string) bool {
-	found := false
+// variablesIn are the variables that an expression names, those of its loops
+// included.
+func variablesIn(a *ast.AST) map[string]bool {
+	names := map[string]bool{}
 	ast.PostOrderVisit(a.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-		found = found || e.Kind() == ast.IdentKind && e.AsIdent() == name
+		if e.Kind() == ast.IdentKind {
+			names[e.AsIdent()] = true
+		}
 	}))
-	return found
+	return names
 }
 
 func issuesOf(iss *cel.Issues) []issue {

@@ -37,7 +37,7 @@ func (g *Gate) Evaluate(ctx context.Context, c Clause, in *Input) (api.Decision,
 		return api.Decision{}, fmt.Errorf("judging %s@%s by gate %s: %w", in.Repository, in.Digest, g.name, err)
 	}
 	v := newView(in.canonical(g))
-	e := &evaluation{gate: g, clause: c, view: v, vars: newActivation(v, variableTable)}
+	e := &evaluation{gate: g, clause: c, view: v, vars: newActivation(v, variableTable, g.data)}
 	d := api.Decision{
 		Repository: v.Repository.String(), Digest: v.Digest.String(), Zone: v.Zone, Clause: string(c),
 		DecidedAt: v.Now, Inputs: e.inputs(), Reasons: []api.Reason{},
@@ -410,6 +410,9 @@ func (e *evaluation) inputs() api.Inputs {
 		names.VEX = append(names.VEX, in.VEX[i].Digest.String())
 	}
 	slices.Sort(names.VEX)
+	for _, d := range e.gate.data {
+		names.Data = append(names.Data, d.digest.String())
+	}
 	for i := range in.Waivers {
 		names.Waivers = append(names.Waivers, in.Waivers[i].ID)
 	}

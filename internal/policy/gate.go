@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 
 	"github.com/bonded-dev/bonded/internal/evidence"
@@ -57,6 +58,7 @@ type Gate struct {
 	acceptUnread   bool
 	enter, stay    []rule
 	signers        []evidence.Signer // whom rules name
+	data           []*Data           // that rules name, by name
 	vex            []vexSource       // whose word counts about findings
 	feeds          []string          // of these
 }
@@ -84,23 +86,31 @@ type expression struct {
 }
 
 // Parse reads a gate; name is that of its file, for errors. All expressions are
-// checked: types, names, cost. Errors match ErrGateInvalid and have one line
-// per fault, "name:line:column: what is wrong".
-func Parse(name string, text []byte) (*Gate, error) {
+// checked: types, names, cost. data, with distinct names, is what rules may name.
+// Errors match ErrGateInvalid and have one line per fault, "name:line:column: what
+// is wrong".
+func Parse(name string, text []byte, data ...*Data) (*Gate, error) {
 	doc, f := decode(text)
 	if f != nil {
 		return nil, invalid(name, []*strictyaml.Fault{f})
 	}
-	p := gateParser{lines: strings.Split(string(text), "\n")}
+	p := gateParser{lines: strings.Split(string(text), "\n"), given: data}
 	g := p.gate(doc)
 	if len(p.faults) > 0 {
 		return nil, invalid(name, p.faults)
 	}
 	g.digest = oci.FromBytes(text)
+	slices.SortFunc(p.used, func(a, b *Data) int { return strings.Compare(a.name, b.name) })
+	g.data = p.used
 	return g, nil
 }
 
 func invalid(name string, faults []*strictyaml.Fault) error {
+	return faulty(ErrGateInvalid, name, faults)
+}
+
+// faulty is an error with one line per fault.
+func faulty(what error, name string, faults []*strictyaml.Fault) error {
 	var b strings.Builder
 	for i, f := range faults {
 		if i == maxFaults {
@@ -109,7 +119,7 @@ func invalid(name string, faults []*strictyaml.Fault) error {
 		}
 		fmt.Fprintf(&b, "\n%s:%v", name, f)
 	}
-	return fmt.Errorf("%w: %s", ErrGateInvalid, strings.TrimPrefix(b.String(), "\n"))
+	return fmt.Errorf("%w: %s", what, strings.TrimPrefix(b.String(), "\n"))
 }
 
 // Name returns the gate's name.
@@ -158,6 +168,8 @@ type gateParser struct {
 	cost   uint64
 	named  []evidence.Signer // so far
 	feeds  []string          // likewise
+	given  []*Data           // that rules may name
+	used   []*Data           // that they do
 	anyone Waivable          // of rules that do not say it themselves
 	when   effectiveText     // likewise
 }
@@ -290,21 +302,25 @@ func (p *gateParser) rule(c Clause, t *ruleText) rule {
 
 // expression compiles one key of a rule; nil when it is not given or wrong.
 func (p *gateParser) expression(t *ruleText, key string, s scalar) *expression {
-	return p.compiled(t, key, s, compileExpression)
+	return p.compiled(t, key, s, environment)
 }
 
-func (p *gateParser) compiled(t *ruleText, key string, s scalar, compile func(string) (*compiled, []issue)) *expression {
+func (p *gateParser) compiled(t *ruleText, key string, s scalar, in func() (*cel.Env, error)) *expression {
 	if !s.given() {
 		return nil
 	}
-	c, issues := compile(s.text)
+	c, issues := compileIn(withData(in, p.given), s.text)
 	for _, i := range issues {
+		if near := dataNear(i.text, p.given); near != "" {
+			i.text += " (" + near + ")"
+		}
 		p.addf(s.place(p.lines, i.line, i.column), "rule %s: %s, line %d, column %d: %s", t.Rule.text, key, i.line, i.column, i.text)
 	}
 	if c == nil {
 		return nil
 	}
 	p.cost += c.cost
+	p.use(c)
 	p.named = append(p.named, c.signers...)
 	if c.changes.unknown && t.Recheck.Duration == 0 {
 		p.addf(s.at, "rule %s: %s looks at the time in a way whose next change cannot be computed: compare now or snapshot.age with a literal, or say how soon to ask again, as in recheck: 24h", t.Rule.text, key)

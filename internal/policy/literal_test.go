@@ -22,7 +22,7 @@ func TestLiterals(t *testing.T) {
 		`"severity" in config.labels && config.labels.severity == "mine"`:            "",
 		`packages.filter(p, p.type == "anything")`:                                   "",
 	} {
-		_, issues := compileExpression(text)
+		_, issues := compileIn(environment, text)
 		switch {
 		case want == "" && len(issues) > 0:
 			t.Errorf("%s: %s", text, issues[0].text)

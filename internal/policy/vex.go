@@ -118,7 +118,7 @@ func (in *Input) part(of []*evidence.Assessment) {
 // assessed says what a rule would have found, had VEX not said that it does no
 // harm: the same expression over those findings alone.
 func (e *evaluation) assessed(ctx context.Context, r *rule) ([]api.Assessed, error) {
-	if len(e.view.suppressed) == 0 || r.forbid == nil || !r.forbid.findings {
+	if len(e.view.suppressed) == 0 || r.forbid == nil || !r.forbid.names["findings"] {
 		return nil, nil
 	}
 	v, fault, err := e.valueIn(ctx, r.forbid, suppressedVars{e.vars, wrapAll(findingType, e.view.suppressed)})

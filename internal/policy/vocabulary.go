@@ -320,10 +320,11 @@ type activation struct {
 	view  *view
 	made  map[string]ref.Val
 	table map[string]variable
+	data  []*Data
 }
 
-func newActivation(v *view, table map[string]variable) *activation {
-	return &activation{v, make(map[string]ref.Val, len(table)), table}
+func newActivation(v *view, table map[string]variable, data []*Data) *activation {
+	return &activation{v, make(map[string]ref.Val, len(table)), table, data}
 }
 
 // ResolveName returns the value of a variable.
@@ -333,11 +334,23 @@ func (a *activation) ResolveName(name string) (any, bool) {
 	}
 	decl, ok := a.table[name]
 	if !ok {
-		return nil, false
+		return a.datum(name)
 	}
 	v := decl.get(a.view)
 	a.made[name] = v
 	return v, true
+}
+
+// datum returns data by its name in expressions.
+func (a *activation) datum(name string) (any, bool) {
+	for _, d := range a.data {
+		if name == dataPrefix+d.name {
+			v := d.value()
+			a.made[name] = v
+			return v, true
+		}
+	}
+	return nil, false
 }
 
 // Parent returns nil: there are no other variables.

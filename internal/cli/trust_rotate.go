@@ -26,6 +26,7 @@ type RotateRequest struct {
 	NewPassphrase  []byte
 	Chain          []byte   // PEM: makes the root key subordinate
 	Forget         []string // IDs of log keys that are not trusted any more
+	Abandon        bool     // also what only those keys prove
 	AtOnce         bool     // what is replaced is not good for new signatures from now on
 	// GiveUp: the logs go on from what the database has, under new keys, although
 	// the head store knows more of them.
@@ -100,12 +101,18 @@ Slots: ` + slotList() + `.
 Without a slot, what is there is published again: after the server's URL
 changed, or when the offline keys' signatures come to their end.
 
+A log key that leaked is rotated with --at-once, and forgotten with --forget when
+the server has proved its decisions anew under the new one, which it does by
+itself: until then that is refused. What was signed with it by others, and was
+not logged again, verifies no more.
+
 The root key becomes subordinate to a company's authority in two steps:
 --request prints a certificate signing request, and --chain takes the answer,
 the certificate of the root key first and the company's root last.`,
 		Example: `  bonded trust rotate ca-intermediate tsa --offline-keys /media/usb/keys.json
   bonded trust rotate --offline-keys /media/usb/keys.json
   bonded trust rotate ca-root --offline-keys a.json --new-offline-keys b.json
+  bonded trust rotate --forget 5f0c2a… --offline-keys /media/usb/keys.json
   bonded trust rotate --request --offline-keys /media/usb/keys.json > root.csr
   bonded trust rotate --chain chain.pem --offline-keys /media/usb/keys.json`,
 		ValidArgsFunction: fixed(slotNames()...),
@@ -120,6 +127,7 @@ the certificate of the root key first and the company's root last.`,
 	flags.StringVar(&f.newPassphrase, "new-passphrase-file", "", "`FILE` with the passphrase to encrypt those with")
 	flags.StringVar(&f.chain, "chain", "", "`FILE` with the chain over the root key, in PEM")
 	flags.StringArrayVar(&f.Forget, "forget", nil, "`ID` of a replaced log key whose signatures are not to be trusted any more; repeat it for more")
+	flags.BoolVar(&f.Abandon, "abandon", false, "with --forget: give up what is proved under that key alone")
 	flags.BoolVar(&f.AtOnce, "at-once", false, "after a theft: what is replaced is good for no new signature from now on, instead of for one more day")
 	flags.BoolVar(&f.Request, "request", false, "print a certificate signing request for the root key, and replace nothing")
 	cmd.MarkFlagsMutuallyExclusive("request", "chain")

@@ -208,7 +208,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	}
 	s.deciding.Start()
 	if s.trust != nil {
-		if err := s.trust.startLogs(ctx); err != nil {
+		if err := s.startLogs(ctx); err != nil {
 			return errors.Join(err, s.stop())
 		}
 		s.trust.keeper.Start()

@@ -36,6 +36,8 @@ type keeper struct {
 	due     time.Time  // of the next signature
 	begun   bool       // something was signed since the start
 	failed  error      // the last look; nil when it was good
+	rekeyed time.Time  // when the log was first seen under the key in use
+	swept   bool       // batches were proved under it since
 }
 
 func newKeeper(s *Server) *keeper {
@@ -87,6 +89,9 @@ func (k *keeper) refresh(ctx context.Context) error {
 		k.failed = errors.Join(k.failed, k.publish(ctx))
 	}
 	k.failed = errors.Join(k.failed, k.sign(ctx))
+	if k.begun {
+		k.failed = errors.Join(k.failed, k.reanchor(ctx))
+	}
 	return k.failed
 }
 
@@ -174,6 +179,9 @@ func (s *Server) trustNotes(notes map[string]string) {
 	}
 	if t.stale.Load() {
 		notes["published keys"] = "clients are told of another URL or of other witnesses, or get files that are missing or not whole: bonded trust rotate --offline-keys FILE"
+	}
+	if why := t.anchorNote(); why != "" {
+		notes["former log key"] = why
 	}
 	if t.protection() == "" && !s.dev {
 		notes["fork protection"] = "none: name a folder on another disk as trust.head_store, or witnesses"

@@ -172,7 +172,8 @@ func (s *Server) rekey(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if k.key.ID() == l.now.Load().key.ID() {
+		before := l.now.Load().key
+		if k.key.ID() == before.ID() {
 			continue
 		}
 		switch l.slot {
@@ -191,6 +192,13 @@ func (s *Server) rekey(ctx context.Context) error {
 			return err
 		}
 		l.now.Store(k)
+		signed, err := l.Checkpoint(ctx)
+		if err == nil {
+			err = s.recordRekey(ctx, l, before.ID(), k.key.ID(), signed)
+		}
+		if err != nil {
+			return err
+		}
 		s.log.InfoContext(ctx, "the log goes on with another key", "log", l.o.Origin, "key", k.key.ID())
 	}
 	return nil
@@ -331,9 +339,10 @@ func (t *trusted) authorities() []*x509.Certificate {
 }
 
 // startLogs lets the logs take entries.
-func (t *trusted) startLogs(ctx context.Context) error {
+func (s *Server) startLogs(ctx context.Context) error {
+	t := s.trust
 	for _, l := range t.logs {
-		if err := l.succeed(ctx); err != nil {
+		if err := s.succeed(ctx, l); err != nil {
 			return fmt.Errorf("starting the log %s: %w", l.o.Origin, err)
 		}
 		l.Start()
@@ -354,7 +363,7 @@ func (t *trusted) close(ctx context.Context) error {
 
 // succeed signs what is published with the key in use, where one before it
 // did: clients look the key of a checkpoint up by the ID that goes with an entry.
-func (l *openLog) succeed(ctx context.Context) error {
+func (s *Server) succeed(ctx context.Context, l *openLog) error {
 	h, err := l.o.Store.Head(ctx)
 	if err != nil {
 		return err
@@ -364,5 +373,12 @@ func (l *openLog) succeed(ctx context.Context) error {
 	if err != nil || bytes.Equal(signed, h.Published) {
 		return err
 	}
-	return l.o.Store.Publish(ctx, h.PublishedSize, signed)
+	if err := l.o.Store.Publish(ctx, h.PublishedSize, signed); err != nil {
+		return err
+	}
+	keys := s.trust.instance.Logs(l.slot)
+	if len(keys) < 2 {
+		return nil
+	}
+	return s.recordRekey(ctx, l, keys[len(keys)-2].ID(), keys[len(keys)-1].ID(), signed)
 }

@@ -43,6 +43,9 @@ func (p parts) rotate(ctx context.Context, c *config.Config, r cli.RotateRequest
 		out.Request = string(csr)
 		return out, rotateError(err)
 	}
+	if err := mayForget(i, o.Dir, r.Forget, r.Abandon); err != nil {
+		return nil, cli.Misused(err, "start the server, which proves them anew, and wait until bonded trust status warns of it no more; or give them up with --abandon")
+	}
 	kept, done, err := publishedAt(ctx, c, o)
 	if err != nil {
 		return nil, err

@@ -86,6 +86,10 @@ func OpenCheckpoint(signed []byte, origin string, v note.Verifier) (Checkpoint, 
 	return c, nil
 }
 
+// PeekCheckpoint reads a signed checkpoint without verifying it, for who has it
+// from the log itself. Errors match ErrMalformed.
+func PeekCheckpoint(signed []byte) (Checkpoint, error) { return checkpointOf(signed) }
+
 // checkpointOf reads a signed checkpoint without verifying it: for those this
 // program stored itself, and before the key is known.
 func checkpointOf(signed []byte) (Checkpoint, error) {

@@ -126,7 +126,8 @@ func (t *Trusted) digest() string {
 type known struct {
 	verified   policy.Verified
 	refused    []evidence.Refusal
-	predicates int // bytes of those that are kept
+	predicates int   // bytes of those that are kept
+	lent       int64 // bytes of the predicates that indexes lend
 }
 
 // evidenceAbout returns what referrers say of subject by t, verifying those that

@@ -65,20 +65,35 @@ func (a *Assessor) borrow(ctx context.Context, t *Trusted, d oci.Digest, k *know
 		if err != nil {
 			return nil, err
 		}
-		k.lend(l.index.Digest, &of.verified)
+		if !k.lend(l.index.Digest, &of.verified) {
+			more = true
+			break
+		}
 		looked = append(looked, l.referrers...)
 	}
 	if more {
 		k.verified.Unsure = append(k.verified.Unsure, evidence.Refusal{
-			Referrer: d, Unsure: true, Reasons: []string{fmt.Sprintf("more than %d indexes name it, and what is said of the others was not looked at", maxLenders)},
+			Referrer: d, Unsure: true, Reasons: []string{fmt.Sprintf("more than %d indexes name it, or more is said of them than is read, and what is said of the others was not looked at", maxLenders)},
 		})
 	}
 	return looked, nil
 }
 
-// lend adds what was verified of an index to what is known of something in it.
-func (k *known) lend(index oci.Digest, of *policy.Verified) {
-	k.add(evidence.Lent(index, of.Signatures))
+// lend adds what was verified of an index to what is known of something in it. It
+// adds nothing and returns false where all that is lent says more than MaxEvidence
+// bytes.
+func (k *known) lend(index oci.Digest, of *policy.Verified) bool {
+	lent := evidence.Lent(index, of.Signatures)
+	for i := range lent {
+		if st := lent[i].Statement; st != nil {
+			k.lent += st.Size
+		}
+	}
+	if k.lent > MaxEvidence {
+		return false
+	}
+	k.add(lent)
 	k.verified.Unsure = append(k.verified.Unsure, of.Unsure...)
 	k.verified.Until = earlier(k.verified.Until, of.Until)
+	return true
 }

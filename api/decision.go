@@ -47,6 +47,10 @@ type Reason struct {
 	// Evidence lists the referrers, by digest, whose verified signatures and
 	// statements the rule was told of.
 	Evidence []string `json:"evidence,omitempty"`
+	// Level is the SLSA build level of the provenance that a rule "provenance" was
+	// satisfied by, as the server's table of builders grants it; absent for all
+	// other rules.
+	Level *int `json:"level,omitempty"`
 	// Act is what "stay" does on a deny: "keep", "deadline" or "withdraw".
 	Act string `json:"act,omitempty"`
 	// Until is when a deny with act "deadline" is acted on. Judging again keeps

@@ -222,7 +222,7 @@ func (e *evaluation) demanded(ctx context.Context, r *rule) (api.Reason, error) 
 	case err != nil:
 		return api.Reason{}, err
 	case len(found.identities) >= r.demand.count:
-		return api.Reason{Rule: r.name, Outcome: api.Allow, Says: r.says}, nil
+		return api.Reason{Rule: r.name, Outcome: api.Allow, Says: r.says, Level: found.level}, nil
 	case len(found.identities) == 0 && len(found.wrong) > 0:
 		return e.denied(r, found.wrong), nil
 	case found.fault != nil:
@@ -236,6 +236,7 @@ type evidenceFound struct {
 	identities map[string]bool
 	wrong      []item // by who is wanted, and saying something else
 	near       []item // by others
+	level      *int   // highest of the provenance that counts; nil where it is not about that
 	fault      *evalFault
 }
 
@@ -276,6 +277,9 @@ func (e *evaluation) search(ctx context.Context, r *rule) (*evidenceFound, error
 			e.view.rely(st.signature.Referrer)
 		default:
 			e.count(found, st.signature)
+			if p := st.Provenance; p != nil && d.kind == evidence.KindProvenance && (found.level == nil || *found.level < p.Level) {
+				found.level = new(p.Level)
+			}
 		}
 	}
 	return found, nil

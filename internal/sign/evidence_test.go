@@ -249,3 +249,27 @@ func (w *world) finished() {
 		return err
 	}))
 }
+
+// TestLevels: the build level is that of what the gate was satisfied by, the
+// highest, and of nothing else.
+func TestLevels(t *testing.T) {
+	w := newWorld(t, db.Options{Folder: t.TempDir()}, describing)
+	for name, test := range map[string]struct {
+		reasons []api.Reason
+		want    string
+	}{
+		"none":    {[]api.Reason{{Rule: "a", Outcome: api.Allow}}, "UNEVALUATED"},
+		"zero":    {[]api.Reason{{Rule: "a", Outcome: api.Allow, Level: new(0)}}, "0"},
+		"highest": {[]api.Reason{{Rule: "a", Outcome: api.Allow, Level: new(1)}, {Rule: "b", Outcome: api.Allow, Level: new(3)}, {Rule: "c", Outcome: api.Allow}}, "3"},
+		"waived":  {[]api.Reason{{Rule: "a", Outcome: api.Allow, Waived: []api.Waived{{Waiver: "1"}}}}, "UNEVALUATED"},
+		"denied":  {[]api.Reason{{Rule: "a", Outcome: api.Deny, Level: new(3)}}, "UNEVALUATED"},
+	} {
+		d := w.image(app, name)
+		w.reasons = test.reasons
+		w.judge(app, d, api.Allow)
+		w.must(w.Need(t.Context(), app, d))
+		if s := w.listed(app, d)[seal.TypeSummary].Summary; !slices.Equal(s.Levels, []string{"SLSA_BUILD_LEVEL_" + test.want, "BONDED_ADMITTED_PRODUCTION"}) {
+			t.Errorf("%s: %v", name, s.Levels)
+		}
+	}
+}

@@ -69,9 +69,21 @@ func (f *Flow) render(ctx context.Context, w *wanted, k seal.Kind) ([]byte, erro
 	return nil, fmt.Errorf("there is no evidence of the kind %s", oci.Quote(string(k)))
 }
 
-// unevaluated is the level of a track that no gate looked at (SLSA v1.2,
-// "Verification Summary Attestation").
-const unevaluated = "SLSA_BUILD_LEVEL_UNEVALUATED"
+// levels are what a decision that allows has verified (SLSA v1.2, "Verification
+// Summary Attestation", verifiedLevels): the highest build level that provenance has
+// by which a rule of the gate was satisfied, by the server's table of builders. What
+// no rule demanded was not evaluated, whatever lies beside the image.
+func levels(d *api.Decision) []string {
+	build := "SLSA_BUILD_LEVEL_UNEVALUATED"
+	highest := -1
+	for i := range d.Reasons {
+		if r := &d.Reasons[i]; r.Outcome == api.Allow && r.Level != nil && *r.Level > highest {
+			highest = *r.Level
+			build = fmt.Sprintf("SLSA_BUILD_LEVEL_%d", highest)
+		}
+	}
+	return []string{build, "BONDED_ADMITTED_" + strings.ToUpper(d.Zone)}
+}
 
 // summary writes the SLSA verification summary of the decision in force, once its
 // batch is signed.
@@ -98,7 +110,7 @@ func (f *Flow) summary(ctx context.Context, w *wanted, subject attest.Subject) (
 		Levels: []string{"FAILED"},
 	}
 	if s.Passed {
-		s.Levels = []string{unevaluated, "BONDED_ADMITTED_" + strings.ToUpper(d.Zone)}
+		s.Levels = levels(d)
 	}
 	for _, text := range d.Inputs.Evidence {
 		looked, err := oci.ParseDigest(text)

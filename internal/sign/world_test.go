@@ -47,6 +47,8 @@ type world struct {
 	zones  repo.Zones
 	blobs  *mem.Store
 	change func(*sign.Options)
+	// reasons are those of what is judged from now on.
+	reasons []api.Reason
 
 	mu       sync.Mutex // guards the rest
 	recorded []audit.Event
@@ -181,7 +183,7 @@ func (w *world) judge(r oci.Repository, d oci.Digest, outcome api.Outcome) int64
 			return err
 		}
 		decision := &api.Decision{
-			Repository: r.String(), Digest: d.String(), Zone: strings.Split(r.String(), "/")[0], Clause: "enter", Outcome: outcome, DecidedAt: w.clock.now().UTC().Truncate(time.Microsecond),
+			Repository: r.String(), Digest: d.String(), Zone: strings.Split(r.String(), "/")[0], Clause: "enter", Outcome: outcome, Reasons: w.reasons, DecidedAt: w.clock.now().UTC().Truncate(time.Microsecond),
 			Inputs: api.Inputs{Gate: gate.String(), Engine: "test", Inventory: gate.String(), Snapshot: gate.String()},
 		}
 		if id, err = tx.PutDecision(w.Context(), decision, 1); err != nil {

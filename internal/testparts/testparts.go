@@ -111,7 +111,8 @@ var programs = map[string]struct{ script, env string }{
 	"docker":  {script: "docker.sh", env: "DOCKER_HOST"},
 	"strace":  {script: "strace.sh"},
 
-	"notation": {script: "clients.sh"},
+	"notation":      {script: "clients.sh"},
+	"slsa-verifier": {script: "clients.sh"},
 }
 
 // Program returns the path of a program that the test runs. name is one of the

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Registry clients built from Go modules: crane, oras, helm, cosign, notation. "start" puts them first on PATH under their own names.
+# Registry clients built from Go modules: crane, oras, helm, cosign, notation, slsa-verifier. "start" puts them first on PATH under their own names.
 # CLIENTS: which of them (default: all).
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/versions.sh"
 
-CLIENTS=${CLIENTS:-crane oras helm cosign notation}
+CLIENTS=${CLIENTS:-crane oras helm cosign notation slsa-verifier}
 
 # client NAME: builds it if need be; sets TOOL
 client() {
@@ -15,6 +15,7 @@ client() {
 	helm) go_tool "helm.sh/helm/v4@$HELM_VERSION" helm.sh/helm/v4/cmd/helm ;;
 	cosign) go_tool "github.com/sigstore/cosign/v3@$COSIGN_VERSION" github.com/sigstore/cosign/v3/cmd/cosign ;;
 	notation) go_tool "github.com/notaryproject/notation@$NOTATION_VERSION" github.com/notaryproject/notation/cmd/notation ;;
+	slsa-verifier) go_tool "github.com/slsa-framework/slsa-verifier/v2@$SLSA_VERIFIER_VERSION" github.com/slsa-framework/slsa-verifier/v2/cli/slsa-verifier ;;
 	*) die "no client is called $1" ;;
 	esac
 }

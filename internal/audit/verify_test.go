@@ -133,7 +133,9 @@ func TestVerify(t *testing.T) {
 		m.fill(t, l, 0, 3)
 		heads.err = errors.New("the disk is away")
 		m.append(event(3))
-		_, _ = NewIntegrator(IntegratorOptions{Store: m, Log: l}).Sequence(t.Context(), 10)
+		if _, err := NewIntegrator(IntegratorOptions{Store: m, Log: l}).Sequence(t.Context(), 10); !errors.Is(err, heads.err) {
+			t.Errorf("got %v, want that of the head store", err)
+		}
 		c, err := Verify(t.Context(), m.against(t, l))
 		if err != nil || !c.OK || c.Entries != 3 || !strings.Contains(part(c, "rows").Text, "1 more are not published yet") {
 			t.Errorf("%+v, %v", c, err)

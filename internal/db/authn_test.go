@@ -176,7 +176,8 @@ func TestKeys(t *testing.T) {
 		check(t, "keys", got, []authn.Key{key("first", 0), key("second", time.Hour)})
 		wantErr(t, "reading them", err, nil)
 		wantErr(t, "the third", d.PutKey(ctx, key("a third", 2*time.Hour), "second", []string{"first"}, event("5")), nil)
-		got, _ = ds[0].Keys(ctx)
+		got, err = ds[0].Keys(ctx)
+		wantErr(t, "reading them again", err, nil)
 		check(t, "keys once the first has ended", got, []authn.Key{key("second", time.Hour), key("a third", 2*time.Hour)})
 	}
 	t.Run("sqlite", func(t *testing.T) { run(t, dbtest.Open(t, db.Options{Folder: t.TempDir()})) })
@@ -202,7 +203,8 @@ func TestFirstKey(t *testing.T) {
 		wantErr(t, "reading them", err, nil)
 		next2 := authn.Key{ID: "next2", Made: noon.Add(time.Hour), Value: []byte("newer")}
 		wantErr(t, "one more", d.PutKey(t.Context(), next2, "next", []string{""}, event("2")), nil)
-		got, _ = d.Keys(t.Context())
+		got, err = d.Keys(t.Context())
+		wantErr(t, "reading them again", err, nil)
 		check(t, "keys", got, []authn.Key{next, next2})
 	})
 }

@@ -176,9 +176,10 @@ func TestOnCommit(t *testing.T) {
 		update(t, d, func(ctx context.Context, tx *db.Tx) error {
 			return errors.Join(tx.Append(ctx, event("1")), tx.Enqueue(ctx, "judge", "a", noon), tx.Enqueue(ctx, "judge", "b", noon), tx.Enqueue(ctx, "sweep", "", noon))
 		})
-		_ = d.Update(t.Context(), func(tx *db.Tx) error {
-			return errors.Join(tx.Append(t.Context(), event("2")), errors.New("no"))
-		})
+		no := errors.New("no")
+		if err := d.Update(t.Context(), func(tx *db.Tx) error { return errors.Join(tx.Append(t.Context(), event("2")), no) }); !errors.Is(err, no) {
+			t.Errorf("got %v, want what the update ended with", err)
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		check(t, "commits", heard, []db.Commit{{Kinds: []string{"judge", "sweep"}, Events: true}})

@@ -100,6 +100,14 @@ func (l *logged) blob(t *testing.T, level int, n int64) oci.Digest {
 	return fs[0].Hashes
 }
 
+// lose deletes the blob of a tile.
+func (l *logged) lose(t *testing.T, level int, n int64) {
+	t.Helper()
+	if err := l.store.content.Delete(t.Context(), l.blob(t, level, n)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestLogs harms a log, and wants what was harmed named: without reading content
 // where that is enough.
 func TestLogs(t *testing.T) {
@@ -120,10 +128,10 @@ func TestLogs(t *testing.T) {
 	}{
 		{"nothing", func(*logged, *fsck.Options) {}, true, nil},
 		{"a key before is another", func(l *logged, _ *fsck.Options) { l.log.Known = append(l.log.Known, stranger) }, true, nil},
-		{"hashes are gone", func(l *logged, _ *fsck.Options) { _ = l.store.content.Delete(t.Context(), l.blob(t, 0, 1)) }, false,
+		{"hashes are gone", func(l *logged, _ *fsck.Options) { l.lose(t, 0, 1) }, false,
 			[]string{origin + "/tile/0/001: its blob sha256:"}},
 		{"entries are gone", func(l *logged, _ *fsck.Options) {
-			_ = l.store.content.Delete(t.Context(), l.blob(t, tlog.Entries, 1))
+			l.lose(t, tlog.Entries, 1)
 		}, true,
 			[]string{origin + "/tile/entries/001: its blob sha256:", origin + "/tile/entries/001: the checkpoint has 589 entries, and"}},
 		{"hashes are damaged", func(l *logged, o *fsck.Options) { o.Blobs = rotten{l.store.content, l.blob(t, 0, 0)} }, true,
@@ -163,7 +171,7 @@ func TestLogs(t *testing.T) {
 		{"no key is there", func(l *logged, _ *fsck.Options) { l.log.Known = nil }, true,
 			[]string{"the keys of this log are not there", "the keys of this log are not there"}},
 		{"nobody knows the log", func(l *logged, o *fsck.Options) {
-			_ = l.store.content.Delete(t.Context(), l.blob(t, 0, 1))
+			l.lose(t, 0, 1)
 			l.log.Reader.Store = &tlogtest.Memory{} // one that was not begun
 		}, true, []string{"sha256:"}},
 	} {

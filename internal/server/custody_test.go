@@ -2,8 +2,11 @@ package server
 
 import (
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -125,6 +128,81 @@ func testCustody(t *testing.T, w *world) {
 	check, rest = unproven(t, raw, root, image.Digest, verify.Anchor{Name: "ci", Kind: verify.KindSigstore, Roots: [][]byte{ours.TrustedRoot(nil)}})
 	if check.State != api.CustodyVerified || !slices.ContainsFunc(check.Steps, func(s api.CustodyStep) bool { return strings.HasPrefix(s.What, "revoked:") }) {
 		t.Errorf("after a revocation %s: %s\n%+v", check.State, strings.Join(rest, "\n"), check.Steps)
+	}
+}
+
+// TestCustodyOfWhatWasMended: an image is denied for a fault, let in once the
+// advisory is withdrawn; another digest without the
+// fault takes its tag. Each decision is in the file, in order, with its
+// proof, and each file tells the story of its own digest.
+func TestCustodyOfWhatWasMended(t *testing.T) {
+	w := newWorld(t)
+	const fault, module = "GO-TEST-1", "stdlib"
+	for n := range 30 { // of few, one that is withdrawn is held back
+		w.advised(fmt.Sprintf("GO-TEST-%d", n+2), "example.com/other", "1.0.0", low)
+	}
+	w.advise(fault, module, "99.0.0", critical)
+	dev, auditor := w.enrol("ann", "developer"), w.enrol("eve", "auditor")
+	bad := w.pushImage(dev, "catalog/app", "1", layerOf(t, map[string][]byte{"usr/bin/app": program(t)}))
+	w.settled("catalog/app", bad.Digest, repo.Denied)
+	record := filepath.Join(w.feed, fault+".json")
+	raw, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	withdrawn := strings.Replace(string(raw), `"modified":"2026-11-01`, `"withdrawn":"2026-11-02T00:00:00Z","modified":"2026-11-02`, 1)
+	if err := os.WriteFile(record, []byte(withdrawn), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.load()
+	w.settled("catalog/app", bad.Digest, repo.Admitted)
+	fixed := w.pushImage(dev, "catalog/app", "1", layerOf(t, map[string][]byte{"etc/motd": []byte("nothing that runs")}))
+	w.settled("catalog/app", fixed.Digest, repo.Admitted)
+
+	root, err := w.trust.instance.TrustedRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d, want := range map[oci.Digest][]api.Outcome{bad.Digest: {api.Deny, api.Allow}, fixed.Digest: {api.Allow}} {
+		raw := w.exported(auditor, d.String(), http.StatusOK)
+		c, rest := unproven(t, raw, root, d)
+		if c.State != api.CustodyVerified {
+			t.Errorf("%s: %s", c.State, strings.Join(rest, "\n"))
+		}
+		f, err := custody.Parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []api.Outcome
+		for _, one := range f.Decisions {
+			var said api.Decision
+			if err := json.Unmarshal(one.Payload, &said); err != nil {
+				t.Fatal(err)
+			}
+			if said.Outcome != api.CannotTell { // before it was analysed
+				got = append(got, said.Outcome)
+			}
+			proven := slices.ContainsFunc(c.Parts, func(p api.CustodyChecked) bool {
+				return p.Part == "decisions" && slices.ContainsFunc(p.Items, func(i api.CustodyItem) bool {
+					return i.What == fmt.Sprintf("decision %d", one.Decision) && i.State == api.CustodyVerified && strings.HasPrefix(i.Text, string(said.Outcome))
+				})
+			})
+			if !proven || one.Batch == 0 {
+				t.Errorf("decision %d, %s, has no proof", one.Decision, said.Outcome)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("of %s was decided %v, want %v", d, got, want)
+		}
+		var told []string
+		for _, s := range c.Steps {
+			if strings.HasPrefix(s.What, "decided: ") && s.What != "decided: "+string(api.CannotTell) {
+				told = append(told, strings.TrimPrefix(s.What, "decided: "))
+			}
+		}
+		if fmt.Sprint(told) != fmt.Sprint(want) {
+			t.Errorf("of %s is told %v, want %v", d, told, want)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package shapes
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -33,6 +34,7 @@ var steps = []drive.Step[*way]{
 	{Name: "admitted", Do: (*way).admit},
 	{Name: "denied", Do: (*way).deny},
 	{Name: "promoted", Do: (*way).promote},
+	{Name: "custody", Do: (*way).custody},
 	{Name: "stopped in an upload", Do: (*way).stop},
 	{Name: "killed in an upload", Do: (*way).kill},
 	{Name: "evidence", Do: (*way).attest},
@@ -216,6 +218,27 @@ func (w *way) attest() {
 	w.must(err)
 	if !bytes.Contains(a.Body, []byte(note.Digest.String())) {
 		w.Errorf("referrers in staging: %s", a.Body)
+	}
+}
+
+// custody: the story of what was promoted, and of what was denied, verifies
+// without the server, by the root that it told.
+func (w *way) custody() {
+	root := filepath.Join(w.config, "trusted_root.json")
+	w.must(os.WriteFile(root, []byte(w.bonded(0, "trust", "root")), 0o600))
+	eve := w.server.Enrol("eve", "auditor")
+	for name, of := range map[string]oci.Digest{"staging/app:good": w.good.Digest, "dev/app@" + w.bad.Digest.String(): w.bad.Digest} {
+		body, err := json.Marshal(api.CustodyRequest{Ref: name})
+		w.must(err)
+		a, err := eve.Do(w.Context(), http.MethodPost, "/api/v1/custody/export", body, "Content-Type", "application/json")
+		w.must(err)
+		w.must(a.Err(http.StatusOK))
+		file := filepath.Join(w.config, of.Hex()[:8]+".custody.json")
+		w.must(os.WriteFile(file, a.Body, 0o600))
+		out := w.bonded(0, "custody", "verify", file, "--trusted-root", root, "--digest", of.String())
+		if !strings.Contains(out, "decision") {
+			w.Errorf("of %s is verified:\n%s", name, out)
+		}
 	}
 }
 

@@ -101,10 +101,10 @@ Slots: ` + slotList() + `.
 Without a slot, what is there is published again: after the server's URL
 changed, or when the offline keys' signatures come to their end.
 
-A log key that leaked is rotated with --at-once, and forgotten with --forget when
-the server has proved its decisions anew under the new one, which it does by
-itself: until then that is refused. What was signed with it by others, and was
-not logged again, verifies no more.
+A log key that leaked is rotated with --at-once. It is forgotten with --forget
+when the server has proved its decisions anew under the new one, which it does
+by itself: until then that is refused. What others signed and logged under it
+verifies no more, unless they sign it again.
 
 The root key becomes subordinate to a company's authority in two steps:
 --request prints a certificate signing request, and --chain takes the answer,

@@ -42,6 +42,7 @@ func (s *Server) wireSign() error {
 		DB: database, Signer: signer, URL: t.instance.URL(), Zones: s.zones, Blobs: s.content.blobs, Audit: s.auditHead, Describe: s.assess, Epochs: s.newEpochs(),
 		Version: s.version, Clock: s.clock, Rand: s.rand, Log: s.log,
 	}
+	o.LogKey = func() string { return t.instance.Key(trust.LogRekor).ID()[:16] }
 	if s.config.Database.Postgres == nil {
 		o.Holder = "the one server" // SQLite has no other
 	}

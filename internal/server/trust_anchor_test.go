@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,6 +63,7 @@ func reanchors(t *testing.T, engine func(*config.Config)) {
 		_, err := (parts{"test"}).rotate(t.Context(), &at, r)
 		return errors.Join(err, w.trust.keeper.refresh(t.Context()))
 	}
+	_, listed := w.statements(dev, "dev/app", image.Digest)
 	old := w.trust.instance.Key(trust.LogRekor).ID()
 	if err := rotate(cli.RotateRequest{Slots: []string{string(trust.LogRekor)}, AtOnce: true}); err != nil {
 		t.Fatal(err)
@@ -98,8 +100,13 @@ func reanchors(t *testing.T, engine func(*config.Config)) {
 	if err := w.verifies(before); err == nil {
 		t.Error("a proof under a key that was forgotten verifies")
 	}
+	_, again := w.statements(dev, "dev/app", image.Digest)
+	if len(again) != len(listed) || slices.ContainsFunc(again, func(m string) bool { return slices.Contains(listed, m) }) {
+		t.Errorf("listed under the old key were %q, and are %q", listed, again)
+	}
+	w.cosign("dev/app@" + image.Digest.String())
 	w.stop()
-	w.start()
+	w.start() // at another port
 	if err := w.verifies(w.proof(dev, "dev/app:1", "&proof=whole")); err != nil {
 		t.Errorf("after a restart: %v", err)
 	}

@@ -80,6 +80,12 @@ func (f *Flow) want(ctx context.Context, tx Tx, r oci.Repository, d oci.Digest) 
 		w.about[seal.SBOM] = fmt.Sprintf("%s#%s", d, in.Inventory)
 		w.about[seal.Scan] = fmt.Sprintf("%s#%s#%s", d, in.Inventory, in.Snapshot)
 	}
+	if f.LogKey != nil {
+		key := f.LogKey()
+		for k, about := range w.about {
+			w.about[k] = about + "!" + key
+		}
+	}
 	return w, nil
 }
 

@@ -51,10 +51,13 @@ type Options struct {
 	Epochs Epochs
 	// Describe tells what an image holds. Optional: no SBOM and no scan is made.
 	Describe Describer
-	Version  string // of this build
-	Clock    func() time.Time
-	Rand     io.Reader
-	Log      *slog.Logger
+	// LogKey names the key of the transparency log that is in use: evidence is made
+	// again after that was replaced. Optional: it is not.
+	LogKey  func() string
+	Version string // of this build
+	Clock   func() time.Time
+	Rand    io.Reader
+	Log     *slog.Logger
 	// Holder names this process among those on one database. Optional: at random.
 	// Where there can only be one, the same name lets it go on with its own.
 	Holder string

@@ -26,7 +26,7 @@ func (a *Assessor) PutGates(ctx context.Context) error {
 		if !zone.Gated() {
 			continue
 		}
-		gate := a.Gates[zone.Gate].Digest()
+		gate := a.Gates[zone.Gate].InForce()
 		ev, err := a.event("gate.changed")
 		if err != nil {
 			return err
@@ -83,10 +83,10 @@ func (a *Assessor) catchUp(ctx context.Context, r oci.Repository) error {
 // one this process has. Errors match ErrOtherGate.
 func (a *Assessor) sameGate(r oci.Repository, gate oci.Digest) error {
 	mine, err := a.gate(r)
-	if err != nil || mine == nil || gate.IsZero() || gate == mine.Digest() {
+	if err != nil || mine == nil || gate.IsZero() || gate == mine.InForce() {
 		return ignoreGone(err)
 	}
-	return fmt.Errorf("%s is %w, %s, than this process has, %s: restart it with the current configuration", r, ErrOtherGate, gate.Short(), mine.Digest().Short())
+	return fmt.Errorf("%s is %w, %s, than this process has, %s: restart it with the current configuration", r, ErrOtherGate, gate.Short(), mine.InForce().Short())
 }
 
 // stillInForce returns an error unless v was decided by what is in force in this

@@ -20,6 +20,7 @@ import (
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/config"
 	"github.com/bonded-dev/bonded/internal/fsck"
+	"github.com/bonded-dev/bonded/internal/policy"
 	"github.com/bonded-dev/bonded/internal/telemetry"
 )
 
@@ -107,10 +108,9 @@ type ScanRequest struct {
 	// Target is the path of an OCI layout, of a tar of one or of docker save, or
 	// a reference to a registry.
 	Target string
-	// Gate is the name of a shipped gate, or GateText is the text of another
-	// and Gate its name.
-	Gate     string
-	GateText []byte
+	Gate   *policy.Gate
+	// Shipped: the gate comes with the program, and so do those of the zones after.
+	Shipped bool
 	// Advisories is a folder in the layout of osv.dev; "" for none.
 	Advisories string
 	// Step is told what is being done. Optional.

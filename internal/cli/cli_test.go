@@ -83,11 +83,11 @@ func fakeParts() cli.Deps {
 				return nil, fmt.Errorf("opening %s: %w", r.Target, err)
 			}
 			r.Step("reading layer 1 of 1")
-			d := denied(r.Gate)
+			d := denied(r.Gate.Name())
 			if r.Advisories == "" {
 				d.Outcome, d.Reasons = api.CannotTell, d.Reasons[2:]
 			}
-			return &cli.ScanResult{Target: r.Target, Inventory: api.Inventory{Coverage: "full", Layers: make([]api.Layer, 1)}, Findings: findings(), Decision: *d, Next: fakeNext(r.Gate)}, nil
+			return &cli.ScanResult{Target: r.Target, Inventory: api.Inventory{Coverage: "full", Layers: make([]api.Layer, 1)}, Findings: findings(), Decision: *d, Next: fakeNext(r.Gate.Name())}, nil
 		},
 		Rotate: fakeRotate, Verify: fakeVerify,
 		Audit: func(_ context.Context, c *config.Config, r cli.AuditRequest) (*api.AuditCheck, error) {

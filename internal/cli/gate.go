@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/gatefile"
 	"github.com/bonded-dev/bonded/internal/policy"
 	"github.com/bonded-dev/bonded/internal/policy/policytest"
 )
@@ -123,21 +125,25 @@ type checkedRule struct {
 }
 
 func (p *program) gateCheck() *cobra.Command {
-	return &cobra.Command{
+	var files []string
+	cmd := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Check a gate's file: syntax, names, types and cost",
 		Long: `Check a gate's file without a server, and list its rules as a reader of a
 decision will see them. Faults are named with line and column, all at once.`,
-		Example: "  bonded gate check ./strict.yaml",
+		Example: "  bonded gate check ./strict.yaml\n  bonded gate check ./strict.yaml --data ./users.yaml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			text, err := os.ReadFile(args[0])
+			data, err := readData(files)
 			if err != nil {
-				return fmt.Errorf("reading gate: %w", err)
+				return err
 			}
-			g, err := policy.Parse(args[0], text)
-			if err != nil {
+			g, _, err := gatefile.Read(args[0], data...)
+			if errors.Is(err, policy.ErrGateInvalid) {
 				return &failure{code: exitUsage, what: err.Error(), next: "repair it; bonded gate show production --shipped is one that works", cause: err}
+			}
+			if err != nil {
+				return err
 			}
 			c := checkedGate{File: args[0], Name: g.Name(), Describe: g.Describe(), Digest: g.Digest().String(), Enter: checkedRules(g, policy.Enter), Stay: checkedRules(g, policy.Stay)}
 			return show(p, c, func(pg *page, c checkedGate) {
@@ -150,6 +156,14 @@ decision will see them. Faults are named with line and column, all at once.`,
 			})
 		},
 	}
+	p.dataFlag(cmd, &files)
+	return cmd
+}
+
+// dataFlag is how data is given to a gate that is read from a file.
+func (p *program) dataFlag(cmd *cobra.Command, files *[]string) {
+	cmd.Flags().StringArrayVar(files, "data", nil, "`FILE` of data that rules name as data.NAME; may be repeated")
+	p.must(cmd.MarkFlagFilename("data", "yaml", "yml"))
 }
 
 func checkedRules(g *policy.Gate, c policy.Clause) []checkedRule {
@@ -190,7 +204,10 @@ type failedCase struct {
 }
 
 func (p *program) gateTest() *cobra.Command {
-	var file string
+	var (
+		file  string
+		files []string
+	)
 	cmd := &cobra.Command{
 		Use:   "test [SUITE]...",
 		Short: "Test gates against suites of cases",
@@ -202,19 +219,23 @@ are run on it, which shows what a changed gate changes.
 Exits with 1 when a case fails.`,
 		Example: "  bonded gate test\n  bonded gate test ./strict.gate.test --gate ./strict.yaml\n  bonded gate test --gate ./production.yaml",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.runGateTest(cmd.Context(), file, args)
+			return p.runGateTest(cmd.Context(), file, files, args)
 		},
 	}
 	cmd.Flags().StringVar(&file, "gate", "", "`FILE` of the gate to test")
 	p.must(cmd.MarkFlagFilename("gate", "yaml", "yml"))
+	p.dataFlag(cmd, &files)
 	return cmd
 }
 
-func (p *program) runGateTest(ctx context.Context, file string, suites []string) error {
+func (p *program) runGateTest(ctx context.Context, file string, files, suites []string) error {
 	var own *policy.Gate
+	data, err := readData(files)
+	if err != nil {
+		return err
+	}
 	if file != "" {
-		var err error
-		if own, _, err = gateOf(file); err != nil {
+		if own, _, err = gateOf(file, data...); err != nil {
 			return err
 		}
 	}

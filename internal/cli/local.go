@@ -21,6 +21,7 @@ import (
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/config"
 	"github.com/bonded-dev/bonded/internal/fsck"
+	"github.com/bonded-dev/bonded/internal/gatefile"
 	"github.com/bonded-dev/bonded/internal/pki"
 	"github.com/bonded-dev/bonded/internal/policy"
 )
@@ -76,13 +77,19 @@ The environment is left out. Faults are named with line and column.`,
 
 // checkGates reads every gate that is named, and finds one for every zone.
 func checkGates(c *config.Config, out *checkedConfig) error {
+	var files []string
+	for _, file := range c.GateData {
+		files = append(files, string(file))
+	}
+	data, err := readData(files)
+	if err != nil {
+		return err
+	}
 	for name, file := range c.Gates {
-		text, err := os.ReadFile(string(file))
-		if err != nil {
-			return fmt.Errorf("reading gate %s: %w", name, err)
-		}
-		if _, err := policy.Parse(string(file), text); err != nil {
+		if _, _, err := gatefile.Read(string(file), data...); errors.Is(err, policy.ErrGateInvalid) {
 			return &failure{code: exitUsage, what: err.Error(), next: "bonded gate check " + string(file), cause: err}
+		} else if err != nil {
+			return fmt.Errorf("gate %s: %w", name, err)
 		}
 		out.Gates = append(out.Gates, name)
 	}

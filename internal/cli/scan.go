@@ -2,14 +2,16 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/gatefile"
 	"github.com/bonded-dev/bonded/internal/policy"
 )
 
@@ -17,6 +19,7 @@ func (p *program) scan() *cobra.Command {
 	var (
 		list             listFlags
 		gate, advisories string
+		files            []string
 	)
 	cmd := &cobra.Command{
 		Use:   "scan LAYOUT|TAR|REFERENCE",
@@ -35,11 +38,12 @@ cannot tell.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r := ScanRequest{Target: args[0], Advisories: advisories}
-			return p.runScan(cmd.Context(), r, gate, list)
+			return p.runScan(cmd.Context(), r, gate, files, list)
 		},
 	}
 	list.add(cmd, 0) // the verdict stays on the screen
 	cmd.Flags().StringVar(&gate, "gate", "dev", "name of a shipped gate, or a `FILE` with one")
+	p.dataFlag(cmd, &files)
 	cmd.Flags().StringVar(&advisories, "advisories", "", "`FOLDER` with advisories in the layout of osv.dev")
 	p.must(cmd.MarkFlagDirname("advisories"))
 	p.must(cmd.RegisterFlagCompletionFunc("gate", func(_ *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
@@ -48,19 +52,21 @@ cannot tell.`,
 	return cmd
 }
 
-func (p *program) runScan(ctx context.Context, r ScanRequest, gate string, list listFlags) error {
+func (p *program) runScan(ctx context.Context, r ScanRequest, gate string, files []string, list listFlags) error {
 	if p.env.Scan == nil {
 		return absent("scan")
 	}
-	g, text, err := gateOf(gate)
+	data, err := readData(files)
 	if err != nil {
+		return err
+	}
+	if r.Gate, r.Shipped, err = gateOf(gate, data...); err != nil {
 		return err
 	}
 	again := []string{"bonded scan", word(r.Target), "--gate", word(gate)}
 	if r.Advisories != "" {
 		again = append(again, "--advisories", word(r.Advisories))
 	}
-	r.Gate, r.GateText = g.Name(), text
 	steps := p.steps()
 	r.Step, r.Bytes = steps.step, steps.bytes
 	res, err := p.env.Scan(ctx, r)
@@ -76,7 +82,7 @@ func (p *program) runScan(ctx context.Context, r ScanRequest, gate string, list 
 		pg.line("  coverage  ", pg.coverage(res.Inventory.Coverage))
 		pg.snapshot(res.Findings.Snapshot, "--advisories FOLDER")
 		pg.line()
-		pg.ends(pg.state(verdict{zone: res.Decision.Zone, decision: &res.Decision})+pg.wouldBe(res.Next), pg.faint.Render("gate "+g.Name()+" "+g.Digest().Short()))
+		pg.ends(pg.state(verdict{zone: res.Decision.Zone, decision: &res.Decision})+pg.wouldBe(res.Next), pg.faint.Render("gate "+r.Gate.Name()+" "+r.Gate.Digest().Short()))
 		pg.line()
 		pg.reasons(&res.Decision)
 		pg.change(&res.Decision, nil)
@@ -117,20 +123,25 @@ func word(arg string) string {
 }
 
 // gateOf reads a gate from a file, or takes a shipped one by its name.
-func gateOf(name string) (*policy.Gate, []byte, error) {
+func gateOf(name string, data ...*policy.Data) (g *policy.Gate, shipped bool, err error) {
 	if slices.Contains(policy.Shipped(), name) {
-		g, err := policy.ShippedGate(name)
-		return g, nil, err
+		g, err = policy.ShippedGate(name)
+		return g, true, err
 	}
-	text, err := os.ReadFile(name)
-	if err != nil {
-		if !strings.ContainsAny(name, "./") {
-			return nil, nil, usage("bonded gate list --shipped", "%q is neither a file nor a shipped gate", name)
-		}
-		return nil, nil, fmt.Errorf("reading gate: %w", err)
+	g, _, err = gatefile.Read(name, data...)
+	if errors.Is(err, fs.ErrNotExist) && !strings.ContainsAny(name, "./") {
+		err = usage("bonded gate list --shipped", "%q is neither a file nor a shipped gate", name)
 	}
-	g, err := policy.Parse(name, text)
-	return g, text, err
+	return g, false, err
+}
+
+// readData reads the data that rules of gates name.
+func readData(files []string) ([]*policy.Data, error) {
+	data, err := gatefile.ReadData(files...)
+	if errors.Is(err, policy.ErrDataInvalid) {
+		return nil, &failure{code: exitUsage, what: err.Error(), next: "repair it: it needs apiVersion, kind: Data, name, and a list or a table of texts", cause: err}
+	}
+	return data, err
 }
 
 // absent is the answer of a build without a part.

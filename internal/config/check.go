@@ -67,6 +67,9 @@ func (c *Config) Check() Problems {
 			k.bad("gates."+name, "is empty, want a file")
 		}
 	}
+	if slices.Contains(c.GateData, "") {
+		k.bad("gate_data", "has an empty entry, want files")
+	}
 	k.feeds(c.Feeds)
 	k.trust(c)
 	k.anchors(c)

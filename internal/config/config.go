@@ -41,6 +41,9 @@ type Config struct {
 	// Gates names the file of each gate that is not shipped, or that replaces a
 	// shipped one of the same name. Optional. Default: the shipped gates alone.
 	Gates map[string]Path `yaml:"gates" json:"gates"`
+	// GateData names the files of the data that rules of gates look things up in,
+	// as data.NAME. Optional. Default: none.
+	GateData []Path `yaml:"gate_data" json:"gate_data"`
 	// Feeds are where advisories come from. Optional. Default: osv.dev. An empty
 	// list means no feed; packages are then "not checked", which gates do not
 	// take for clean.

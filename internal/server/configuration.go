@@ -54,7 +54,7 @@ func newDeciding(s *Server) *deciding {
 func decidingOf(s *Server) db.Configuration {
 	gates := map[string]string{}
 	for _, name := range s.gates.names() {
-		gates[name] = s.gates.compiled[name].Digest().String()
+		gates[name] = s.gates.compiled[name].InForce().String()
 	}
 	type source struct {
 		Name, URL  string

@@ -40,10 +40,6 @@ type Scanner struct {
 
 // Scan opens what r names, and judges one image of it.
 func (s Scanner) Scan(ctx context.Context, r cli.ScanRequest) (*cli.ScanResult, error) {
-	gate, err := gateFor(r)
-	if err != nil {
-		return nil, err
-	}
 	step := r.Step
 	if step == nil {
 		step = func(string) {}
@@ -59,6 +55,7 @@ func (s Scanner) Scan(ctx context.Context, r cli.ScanRequest) (*cli.ScanResult, 
 	if err != nil {
 		return nil, sourceError(err)
 	}
+	gate := r.Gate
 	at, err := oci.ParseRepository(gate.Name() + "/" + src.Path())
 	if err != nil {
 		return nil, err
@@ -135,23 +132,16 @@ func (b *measuredBlob) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func gateFor(r cli.ScanRequest) (*policy.Gate, error) {
-	if r.GateText != nil {
-		return policy.Parse(r.Gate, r.GateText)
-	}
-	return policy.ShippedGate(r.Gate)
-}
-
 // gatesAfter returns the gates of the zones that an artifact goes to from that of
 // the gate asked for, where that is a shipped one.
 func gatesAfter(r cli.ScanRequest) ([]*policy.Gate, error) {
-	if r.GateText != nil {
+	if !r.Shipped {
 		return nil, nil
 	}
 	var gates []*policy.Gate
 	zones := repo.DefaultZones()
 	for _, name := range zones.Names() {
-		if !slices.Contains(zones[name].From, r.Gate) {
+		if !slices.Contains(zones[name].From, r.Gate.Name()) {
 			continue
 		}
 		g, err := policy.ShippedGate(zones[name].Gate)

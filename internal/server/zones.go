@@ -2,12 +2,12 @@ package server
 
 import (
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/config"
+	"github.com/bonded-dev/bonded/internal/gatefile"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/policy"
 	"github.com/bonded-dev/bonded/internal/repo"
@@ -35,10 +35,6 @@ func zonesOf(c *config.Config, dev bool) (repo.Zones, error) {
 	return zones, zones.Check()
 }
 
-// maxGateFile is the largest gate file that is read, in bytes; policy.Parse has
-// the limit that counts.
-const maxGateFile = 1 << 20
-
 // gates holds the gates of a server by name, with their text.
 type gates struct {
 	compiled map[string]*policy.Gate
@@ -54,36 +50,30 @@ func gatesOf(c *config.Config) (*gates, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := g.add(name, text); err != nil {
+		if g.compiled[name], err = policy.Parse(name, text); err != nil {
 			return nil, err
 		}
+		g.text[name] = text
+	}
+	data, err := gatefile.ReadData(texts(c.GateData)...)
+	if err != nil {
+		return nil, err
 	}
 	for name, path := range c.Gates {
-		info, err := os.Stat(string(path))
-		if err != nil {
-			return nil, fmt.Errorf("reading gate %s: %w", name, err)
-		}
-		if info.Size() > maxGateFile {
-			return nil, fmt.Errorf("reading gate %s: %s has %d bytes, at most %d", name, path, info.Size(), maxGateFile)
-		}
-		text, err := os.ReadFile(string(path))
-		if err != nil {
-			return nil, fmt.Errorf("reading gate %s: %w", name, err)
-		}
-		if err := g.add(name, text); err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
+		if g.compiled[name], g.text[name], err = gatefile.Read(string(path), data...); err != nil {
+			return nil, fmt.Errorf("gate %s: %w", name, err)
 		}
 	}
 	return g, nil
 }
 
-func (g *gates) add(name string, text []byte) error {
-	compiled, err := policy.Parse(name, text)
-	if err != nil {
-		return err
+// texts are strings of another type as strings.
+func texts[S ~string](all []S) []string {
+	out := make([]string, len(all))
+	for i, s := range all {
+		out[i] = string(s)
 	}
-	g.compiled[name], g.text[name] = compiled, text
-	return nil
+	return out
 }
 
 func (g *gates) names() []string {

@@ -47,6 +47,7 @@ var rooms = map[string]room{
 	"internal/policy":  {tier: engines},
 	// The test language of gates is for those who write gates, so it is in the program.
 	"internal/policy/policytest": {tier: engines, also: map[string]string{"internal/policy": "runs it"}},
+	"internal/gatefile":          {tier: engines, also: map[string]string{"internal/policy": "reads gates from files, which policy itself does not"}},
 	"internal/trust":             {tier: engines},
 	"internal/trust/answer":      {tier: engines, only: []string{}, why: "what it says is given to it"},
 	"internal/trust/ca":          {tier: engines, also: ofTrust},

@@ -31,6 +31,9 @@ type Why struct {
 	// Waiting lists the tags that were asked for, of this digest or of this name,
 	// and that do not point there yet.
 	Waiting []Waiting `json:"waiting,omitempty"`
+	// Next names the zones that it can be promoted to and does not stand in yet, if
+	// their gates let it in.
+	Next []string `json:"next,omitempty"`
 	// Passes is the nearest digest of the same repository that passes, "" when none.
 	Passes   string   `json:"passes,omitempty"`
 	PassTags []string `json:"passes_tags,omitempty"`

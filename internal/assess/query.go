@@ -44,7 +44,11 @@ func (a *Assessor) find(ctx context.Context, s repo.Sight, ref oci.Reference, zo
 					return nil, err
 				}
 			}
-			f.others = append(f.others, placement(&others[i], tags))
+			other := placement(&others[i], tags)
+			if other.State, err = standsAs(ctx, tx, &others[i]); err != nil {
+				return nil, err
+			}
+			f.others = append(f.others, other)
 		}
 		f.viewer, _ = s(at.Repository)
 		if f.placed, err = tx.Lookup(ctx, at.Repository, repo.Selector{Digest: at.Digest}, f.viewer); err != nil {
@@ -198,10 +202,30 @@ func (a *Assessor) Why(ctx context.Context, s repo.Sight, ref oci.Reference, zon
 		return w, err
 	}
 	w.Decision = &recorded.Decision
+	if recorded.Decision.Outcome == api.Allow {
+		w.Next = a.onward(p, f.others)
+	}
 	if recorded.Decision.Outcome != api.Allow {
 		w.Passes, w.PassTags, err = a.passing(ctx, f)
 	}
 	return w, err
+}
+
+// onward returns the zones that lead on from where p stands, but those in which
+// the caller sees it.
+func (a *Assessor) onward(p *repo.Placement, others []api.Placement) (zones []string) {
+	if p.State != repo.Admitted {
+		return nil
+	}
+	from := p.Repository.Zone()
+	for _, name := range a.Zones.Names() {
+		to := name + strings.TrimPrefix(p.Repository.String(), from)
+		there := slices.ContainsFunc(others, func(o api.Placement) bool { return o.Repository == to })
+		if slices.Contains(a.Zones[name].From, from) && !there {
+			zones = append(zones, name)
+		}
+	}
+	return zones
 }
 
 // whyNotHere answers about something that was never let into a zone, though it

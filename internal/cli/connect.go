@@ -216,7 +216,9 @@ func sought(err error, ref string, l login) error {
 		return err
 	}
 	next := "is it spelt right? zones: bonded zone list"
-	if r, err := oci.ParseReference(reference(ref, l)); err == nil && !r.Repository.IsZero() {
+	if strings.Contains(asked.Message, " is in no zone") {
+		next = "see which zones there are: bonded zone list"
+	} else if r, err := oci.ParseReference(reference(ref, l)); err == nil && !r.Repository.IsZero() {
 		next = "is it spelt right? zones: bonded zone list; tags: bonded list " + r.Repository.String()
 	}
 	return &failure{code: exitCode(asked.ExitCode()), what: asked.Message, next: next, cause: err}

@@ -39,13 +39,13 @@ check it, export the file and verify that.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := p.connect(cmd.Context())
+			c, l, err := p.connect(cmd.Context())
 			if err != nil {
 				return err
 			}
 			line, err := c.Custody(cmd.Context(), args[0])
 			if err != nil {
-				return err
+				return sought(err, args[0], l)
 			}
 			return show(p, line, func(pg *page, l *api.CustodyTimeline) {
 				pg.line(pg.bold.Render(l.Digest), "  in ", strings.Join(l.Repositories, ", "))
@@ -70,7 +70,7 @@ func (pg *page) steps(steps []api.CustodyStep) {
 		if proven == "" {
 			proven = "nothing yet"
 		}
-		rows[i] = []string{at, s.What, s.Where, s.Who, proven}
+		rows[i] = []string{at, s.What, s.Where, s.Who, strings.TrimPrefix(proven, "audit log, ")}
 	}
 	if len(rows) > 0 {
 		pg.table(2, []column{{title: "WHEN", keep: true}, {title: "WHAT", keep: true}, {title: "WHERE"}, {title: "WHO"}, {title: "PROVEN BY"}}, rows)
@@ -121,7 +121,7 @@ json prints what was written as JSON.`,
 }
 
 func (p *program) runExport(ctx context.Context, ref, file string) error {
-	c, _, err := p.connect(ctx)
+	c, l, err := p.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func (p *program) runExport(ctx context.Context, ref, file string) error {
 	raw, err := c.ExportCustody(ctx, ref)
 	steps.done()
 	if err != nil {
-		return err
+		return sought(err, ref, l)
 	}
 	f, err := custody.Parse(raw)
 	if err != nil {

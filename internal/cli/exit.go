@@ -84,7 +84,12 @@ func (p *program) misused(cmd *cobra.Command, err error) error {
 	if errors.As(err, &f) {
 		return err
 	}
-	return &failure{code: exitUsage, what: err.Error(), next: cmd.CommandPath() + " --help", cause: err}
+	what := err.Error()
+	if names, ok := strings.CutPrefix(what, "required flag(s) "); ok { // as cobra says it
+		names = strings.TrimSuffix(names, " not set")
+		what = cmd.CommandPath() + " wants --" + strings.ReplaceAll(strings.ReplaceAll(strings.Trim(names, `"`), `", "`, " and --"), `"`, "")
+	}
+	return &failure{code: exitUsage, what: what, next: cmd.CommandPath() + " --help", cause: err}
 }
 
 // kinds maps errors of other packages to exit codes, first match first. What
@@ -114,7 +119,7 @@ var kinds = []struct {
 	{fs.ErrPermission, exitNotPermitted, "run it as the user who owns that, or choose another folder or port"},
 	{pki.ErrOutside, exitUsage, ""},
 	{pki.ErrUnusable, exitUnavailable, ""},
-	{fs.ErrNotExist, exitUsage, ""},
+	{fs.ErrNotExist, exitUsage, "is the path right?"},
 	{context.Canceled, exitUnavailable, ""},
 	{context.DeadlineExceeded, exitUnavailable, ""},
 }

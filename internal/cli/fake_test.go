@@ -188,7 +188,7 @@ func whys() map[string]api.Why {
 	return map[string]api.Why{
 		"production/payments/api:1.8": {Artifact: artifact, Decision: denied("production"), Passes: goodDigest, PassTags: []string{"1.7.3"},
 			Elsewhere: []api.Placement{{Repository: "dev/payments/api", Digest: badDigest, Tags: []string{"1.8"}, Kind: "image", State: "admitted", BroughtBy: "ann", BroughtAt: now}}},
-		"dev/payments/api:1.7": {Artifact: good, Decision: allowed("dev/payments/api")},
+		"dev/payments/api:1.7": {Artifact: good, Decision: allowed("dev/payments/api"), Next: []string{"staging"}},
 		"dev/payments/api:2.0": {Artifact: good, Decision: allowed("dev/payments/api"), Waiting: []api.Waiting{
 			{Tag: "1.9", Digest: goodDigest, By: "ann", At: now.Add(-time.Hour), Decision: denied("dev")},
 			{Tag: "2.0", Digest: badDigest, By: "bob", At: now.Add(-time.Minute)},

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -173,6 +174,9 @@ func (p *program) runRevoke(ctx context.Context, v *revocation) error {
 	if err := v.times(); err != nil {
 		return err
 	}
+	if v.req.Kind == "window" && v.req.From.IsZero() && v.req.Until.IsZero() {
+		return usage("--from 2026-11-20, --until 2026-11-22, or both", "a window is between two times, and none is given")
+	}
 	if v.req.Reason == "" {
 		return usage("--reason SENTENCE", "a revocation needs a reason: it is what everyone is told who is refused")
 	}
@@ -222,6 +226,25 @@ func (pg *page) hits(done *api.Revoked, verb string) {
 	if done.More > 0 {
 		pg.more(2, done.More, "bonded audit log --kind placement.revoked")
 	}
+}
+
+// given lists what a lift gives back.
+func (pg *page) given(done *api.Revoked) {
+	if len(done.Hits) == 0 {
+		pg.line("  nothing that stands here is given back")
+		return
+	}
+	var rows [][]string
+	for _, h := range done.Hits {
+		rows = append(rows, []string{named(h.Repository, h.Tags, h.Digest), strings.TrimPrefix(h.Why, "was ")})
+	}
+	pg.table(2, []column{{title: "GIVEN BACK", keep: true}, {title: "WAS"}}, rows)
+	if done.More > 0 {
+		pg.more(2, done.More, "bonded revoke list")
+	}
+	pg.line()
+	pg.line("What a gate judges stays out of reach until that lets it in.")
+	pg.line("next: bonded why ", refer(done.Hits[0].Repository, done.Hits[0].Tags, done.Hits[0].Digest), " --wait 5m")
 }
 
 func (p *program) revokeList() *cobra.Command {
@@ -305,15 +328,17 @@ zones, and stays out of reach until they let it in.`,
 				return err
 			}
 			done, err := c.LiftRevocation(cmd.Context(), id, reason)
+			var asked *client.Error
+			if errors.As(err, &asked) && asked.Code == "not-found" {
+				return &failure{code: exitUsage, what: fmt.Sprintf("there is no revocation %d", id), next: "bonded revoke list", cause: err}
+			}
 			if err != nil {
 				return err
 			}
 			return show(p, done, func(pg *page, done *api.Revoked) {
 				pg.line(pg.good.Render("LIFTED"), "  ", pg.bold.Render(done.Revocation.What), "  ", pg.faint.Render(fmt.Sprintf("revocation %d", id)))
 				pg.line()
-				pg.hits(done, "given back")
-				pg.line()
-				pg.line("What a gate judges stays out of reach until it is let in. next: bonded revoke list")
+				pg.given(done)
 			})
 		},
 	}

@@ -83,6 +83,7 @@ func (p *program) runWhy(ctx context.Context, q client.WhyQuery, wait time.Durat
 		pg.waiting(w)
 		pg.elsewhere(w.Elsewhere)
 		pg.lookedAt(w.Decision, ref)
+		pg.onward(w, ref)
 		if q.Proof {
 			pg.proof(w.Proof)
 		}
@@ -295,6 +296,14 @@ func (pg *page) change(d *api.Decision, w *api.Why) {
 	}
 }
 
+// onward says where what stands can go from here.
+func (pg *page) onward(w *api.Why, ref string) {
+	for _, zone := range w.Next {
+		pg.line("next: bonded promote ", ref, " --to ", zone)
+		pg.line(pg.faint.Render("      what " + zone + " would say: bonded why " + ref + " --as-if " + zone))
+	}
+}
+
 // waiting writes which tags do not point yet where somebody asked, and why.
 func (pg *page) waiting(w *api.Why) {
 	if len(w.Waiting) == 0 {
@@ -341,7 +350,10 @@ func (pg *page) lookedAt(d *api.Decision, ref string) {
 	if d == nil {
 		return
 	}
-	looked := []string{"gate " + short(d.Inputs.Gate)}
+	var looked []string
+	if d.Inputs.Gate != "" { // a revocation has none
+		looked = append(looked, "gate "+short(d.Inputs.Gate))
+	}
 	if d.Inputs.Snapshot != "" {
 		looked = append(looked, "advisories "+short(d.Inputs.Snapshot))
 	}

@@ -116,7 +116,7 @@ func (c *call) answerTo(err error) answer {
 		if !errors.Is(err, r.is) {
 			continue
 		}
-		a := answer{status: r.status, Error: api.Error{Code: r.code, Message: strings.ReplaceAll(err.Error(), "\n", "; "), Next: r.next}}
+		a := answer{status: r.status, Error: api.Error{Code: r.code, Message: said(err), Next: r.next}}
 		switch {
 		case c.p.Method == authz.Anonymous.Method && (r.is == repo.ErrNotFound || r.is == authz.ErrNotPermitted):
 			a.status, a.Code, a.Next = http.StatusUnauthorized, "unauthorized", "log in: bonded login"
@@ -147,4 +147,14 @@ func (a answer) write(w http.ResponseWriter) {
 	}
 	w.WriteHeader(a.status)
 	w.Write(b)
+}
+
+// said is an error for people: on one line, and "no X: not found" says one thing
+// twice.
+func said(err error) string {
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	if strings.HasPrefix(text, "no ") {
+		text = "there is " + strings.Replace(text, ": "+repo.ErrNotFound.Error(), "", 1)
+	}
+	return text
 }

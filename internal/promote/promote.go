@@ -197,6 +197,9 @@ func (m *move) resolve(ctx context.Context, ref oci.Reference) (oci.Digest, erro
 		}
 		return m.collect(ctx, tx, placed.Manifest.Digest, map[oci.Digest]bool{}, new([]oci.Digest))
 	})
+	if errors.Is(err, repo.ErrNotFound) { // which names it
+		return oci.Digest{}, err
+	}
 	if err != nil {
 		return oci.Digest{}, fmt.Errorf("looking up %s: %w", ref, err)
 	}

@@ -55,7 +55,7 @@ func TestSystemCallsSign(t *testing.T) {
 			gone++
 			server.Again()
 		}
-		if err := p.sign(ctx, tag, image.Digest); err != nil {
+		if err := p.signs(ctx, tag, image.Digest); err != nil {
 			t.Fatalf("%s, %d times, and after it: %v; the server said:\n%s", what, n, err, server.Said())
 		}
 		p.check(ctx, t, trustedRoot(ctx, t, server))
@@ -72,6 +72,25 @@ func TestSystemCallsSign(t *testing.T) {
 	p.check(ctx, t, trustedRoot(ctx, t, server))
 	server.Stop()
 	server.Fsck()
+}
+
+// signs asks until all is there: a listing does not wait for what is made as long
+// as the server has not signed again.
+func (p *proofs) signs(ctx context.Context, tag string, d oci.Digest) error {
+	end := time.After(time.Minute)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := p.sign(ctx, tag, d)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-end:
+			return err
+		}
+	}
 }
 
 // sign asks for the proof about an image, which it keeps, and for the statements

@@ -73,12 +73,9 @@ func TestMany(t *testing.T) {
 		t.Errorf("500 events are %.0f bytes, %.0f allocations; 1000 are %.0f and %.0f", size, allocations, twice, more)
 	}
 	longest := m.many(maxListed)
-	raw := m.marshal(longest)
-	start := time.Now()
-	if _, err := remembering(t, m.own.TrustedRoot(nil)).verify(t.Context(), raw); err != nil || len(raw) > MaxFile {
-		t.Errorf("%d bytes: %v", len(raw), err)
+	if _, err := Parse(m.marshal(longest)); err != nil {
+		t.Error(err)
 	}
-	t.Logf("%d events and %d decisions are %d bytes, verified in %s", len(longest.Events), len(longest.Decisions), len(raw), time.Since(start))
 	longest.Events = append(longest.Events, longest.Events[0])
 	if _, err := Parse(m.marshal(longest)); err == nil || !strings.Contains(err.Error(), "over a limit") {
 		t.Errorf("one more: %v", err)

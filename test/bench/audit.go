@@ -18,8 +18,11 @@ import (
 	"github.com/bonded-dev/bonded/internal/trust/tlog/tlogtest"
 )
 
-// deeperLimit is for what grows a hundredfold in trees that get deeper: rows have
-// five indexes, one of them over digests.
+// deeperLimit is for what grows a hundredfold in trees that get deeper. Appending
+// to the log does not show in it; the rows do, which are searched by repository,
+// principal and digest: each of a batch's distinct values is a page of an index to
+// find, to write to the log of SQLite and to hash, and in ten thousand rows most of
+// them share a page.
 const deeperLimit = 2.5
 
 // audits are the bars about the audit log, in this process over a database and a

@@ -81,6 +81,13 @@ var rest = []bar{
 		measure: broke("TestKill"),
 	},
 	{
+		name:    "fault-sign",
+		what:    "checks that failed after a system call failed while a batch or a statement was signed",
+		limit:   0,
+		unit:    "failed",
+		measure: broke("TestSystemCallsSign"),
+	},
+	{
 		name:    "power-cut",
 		what:    "the same after the power was cut",
 		limit:   0,

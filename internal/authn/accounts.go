@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
-	"net/netip"
 	"regexp"
 	"slices"
 	"sync"
@@ -40,9 +38,6 @@ type Options struct {
 	URL string
 	// BearerTTL is the life of a bearer token. Optional: 10 minutes.
 	BearerTTL time.Duration
-	// ClientAddr tells where a request comes from, where a proxy stands before
-	// the server. Optional: the address of the connection.
-	ClientAddr func(*http.Request) netip.Addr
 	// Reserved are names that no account may have, because the server's own
 	// parts act under them. Optional; "anonymous" always is one.
 	Reserved []string
@@ -77,9 +72,6 @@ func New(ctx context.Context, o Options) (*Accounts, error) {
 	}
 	if o.BearerTTL == 0 {
 		o.BearerTTL = 10 * time.Minute
-	}
-	if o.ClientAddr == nil {
-		o.ClientAddr = remoteAddr
 	}
 	a := &Accounts{
 		o: o, signer: signer{service: o.Service, ttl: o.BearerTTL}, keys: keyring{store: o.Tokens, ttl: o.BearerTTL},

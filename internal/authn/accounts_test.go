@@ -410,19 +410,6 @@ func TestCodesAreThrottledTogether(t *testing.T) {
 	}
 }
 
-func TestNetwork(t *testing.T) {
-	for in, want := range map[string]string{
-		"192.0.2.1": "192.0.2.1/32", "::ffff:192.0.2.1": "192.0.2.1/32", "2001:db8:1:2:3::4": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64",
-	} {
-		if got := network(netip.MustParseAddr(in)).String(); got != want {
-			t.Errorf("%s: %s, want %s", in, got, want)
-		}
-	}
-	if got := network(netip.Addr{}); got.IsValid() {
-		t.Error(got)
-	}
-}
-
 func TestLRU(t *testing.T) {
 	l := newLRU[int, int](3)
 	for i := range 3 {

@@ -1,7 +1,6 @@
 package authn
 
 import (
-	"net/http"
 	"net/netip"
 	"sync"
 	"time"
@@ -9,6 +8,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/peer"
 )
 
 // How many failures are free, and how often one more is.
@@ -50,7 +50,7 @@ func newAttempts() *attempts {
 func (a *attempts) check(addr netip.Addr, account string, now time.Time) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	from, known := a.address.get(network(addr))
+	from, known := a.address.get(peer.Network(addr))
 	if !known {
 		return nil
 	}
@@ -82,7 +82,7 @@ func spent(l *rate.Limiter, a allowance, now time.Time) error {
 func (a *attempts) failed(addr netip.Addr, account string, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	take(a.address, network(addr), perAddress, now)
+	take(a.address, peer.Network(addr), perAddress, now)
 	if account != "" {
 		take(a.account, account, perAccount, now)
 	}
@@ -100,28 +100,4 @@ func take[K comparable](m *lru[K, *rate.Limiter], key K, a allowance, now time.T
 		m.put(key, l)
 	}
 	l.AllowN(now, 1)
-}
-
-// network is what one client has: an IPv4 address, or an IPv6 network of 64 bits.
-func network(addr netip.Addr) netip.Prefix {
-	addr = addr.Unmap()
-	bits := addr.BitLen()
-	if addr.Is6() {
-		bits = 64
-	}
-	p, err := addr.WithZone("").Prefix(bits)
-	if err != nil { // no address: all such clients are one
-		return netip.Prefix{}
-	}
-	return p
-}
-
-// remoteAddr is the address of the connection, which is the client's where no
-// proxy stands before the server.
-func remoteAddr(r *http.Request) netip.Addr {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return ap.Addr()
 }

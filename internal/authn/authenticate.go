@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/peer"
 	"github.com/bonded-dev/bonded/internal/repo"
 )
 
@@ -50,7 +51,7 @@ func (a *Accounts) Authenticate(r *http.Request) (authz.Principal, error) {
 		if err != nil {
 			return authz.Principal{}, err
 		}
-		return a.secret(r.Context(), a.o.ClientAddr(r), name, secret)
+		return a.secret(r.Context(), peer.Addr(r), name, secret)
 	}
 	return authz.Principal{}, fmt.Errorf("%w: credentials of another kind than Bearer and Basic", authz.ErrUnauthenticated)
 }

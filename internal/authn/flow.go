@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/peer"
 )
 
 // maxForm bounds the body of a token request, in bytes.
@@ -127,7 +128,7 @@ func (in *tokenRequest) form(r *http.Request, f url.Values) error {
 }
 
 func (a *Accounts) identify(r *http.Request, in tokenRequest) (authz.Principal, error) {
-	ctx, from := r.Context(), a.o.ClientAddr(r)
+	ctx, from := r.Context(), peer.Addr(r)
 	if !in.bySecret {
 		return a.secret(ctx, from, in.name, in.secret)
 	}

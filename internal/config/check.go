@@ -56,6 +56,11 @@ func (c *Config) Check() Problems {
 		k.bad("drain", "is %s, at most %s", c.Drain, maxDrain)
 	}
 	k.tls(c)
+	for _, text := range c.Proxies {
+		if _, ok := network(text); !ok {
+			k.bad("proxies", "%q is no address and no network such as 10.0.0.0/8", text)
+		}
+	}
 	k.database(&c.Database)
 	k.content(&c.Content)
 	k.zones(c.Zones)

@@ -29,6 +29,11 @@ type Config struct {
 	// TLS says what clients are answered with. Optional. Default: a certificate
 	// of the server's own authority.
 	TLS TLS `yaml:"tls" json:"tls"`
+	// Proxies are the addresses and networks, such as "10.0.0.0/8", of the proxies
+	// before the server: what they say in X-Forwarded-For is where a request comes
+	// from, for limits and logs. Client certificates do not pass a proxy that ends
+	// TLS. Optional. Default: none, and the header means nothing.
+	Proxies []string `yaml:"proxies" json:"proxies"`
 	// Database holds the metadata. Optional. Default: SQLite in the data folder.
 	Database Database `yaml:"database" json:"database"`
 	// Content holds the bytes of blobs. Optional. Default: files in the data folder.

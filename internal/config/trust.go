@@ -60,7 +60,7 @@ type Trust struct {
 
 	// Requests is how many certificates, log entries and timestamps one address may
 	// ask for in a minute, together; 0 bounds nothing. An IPv6 network of 64 bits is
-	// one address, and so is a proxy. A signature of cosign's takes three. Optional.
+	// one address, and so is a proxy that proxies does not name. A signature of cosign's takes three. Optional.
 	// Default 600.
 	Requests int `yaml:"requests" json:"requests"`
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -160,4 +161,25 @@ func clip(b []byte) string {
 		return string(b[:40]) + "…"
 	}
 	return string(b)
+}
+
+// ProxyNetworks is Proxies as networks; what is none is left out, as Check
+// refuses it.
+func (c *Config) ProxyNetworks() []netip.Prefix {
+	var all []netip.Prefix
+	for _, text := range c.Proxies {
+		if p, ok := network(text); ok {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// network reads an address or a network.
+func network(text string) (netip.Prefix, bool) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), a.Zone() == ""
+	}
+	p, err := netip.ParsePrefix(text)
+	return p.Masked(), err == nil
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -41,9 +40,6 @@ type Options struct {
 	Report     Reporter
 	Clock      func() time.Time // that of connections: streams end by it when nobody reads them
 	Log        *slog.Logger
-	// ClientAddr tells where a request comes from, where a proxy stands before
-	// the server. Optional: the address of the connection.
-	ClientAddr func(*http.Request) netip.Addr
 }
 
 // API serves the management API. It is safe for concurrent use.
@@ -51,23 +47,10 @@ type API struct{ o Options }
 
 // New returns an API.
 func New(o Options) *API {
-	if o.ClientAddr == nil {
-		o.ClientAddr = remoteAddr
-	}
 	return &API{o}
 }
 
 var _ http.Handler = (*API)(nil)
-
-// remoteAddr is the address of the connection, which is the client's where no
-// proxy stands before the server.
-func remoteAddr(r *http.Request) netip.Addr {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return ap.Addr()
-}
 
 // root is the path that all endpoints are below.
 const root = "/api/v1"

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/peer"
 )
 
 func (c *call) enrol() error {
@@ -11,7 +12,7 @@ func (c *call) enrol() error {
 	if err := c.decode(&req); err != nil {
 		return err
 	}
-	return c.write(c.o.Enrol.Enrol(c.r.Context(), req, c.o.ClientAddr(c.r)))
+	return c.write(c.o.Enrol.Enrol(c.r.Context(), req, peer.Addr(c.r)))
 }
 
 // own lets a caller manage its own account, unless its token is for a few

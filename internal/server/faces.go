@@ -8,6 +8,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/authn"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/httpapi"
+	"github.com/bonded-dev/bonded/internal/peer"
 	"github.com/bonded-dev/bonded/internal/registry"
 	"github.com/bonded-dev/bonded/internal/repo"
 	"github.com/bonded-dev/bonded/internal/telemetry"
@@ -59,7 +60,7 @@ func (s *Server) wireFaces(ctx context.Context) (err error) {
 	}
 	f.api = httpapi.New(managed)
 	observer := telemetry.NewObserver(telemetry.ObserverOptions{Log: s.log, Metrics: s.metrics, Tracer: s.tracing.Tracer("http"), Clock: s.clock, Rand: s.rand, Route: route})
-	s.serve(s.transport.listener, observer.Wrap(s.routes(f)))
+	s.serve(s.transport.listener, peer.Behind(s.config.ProxyNetworks(), observer.Wrap(s.routes(f))))
 	if s.config.Metrics.Listen == "" {
 		return nil
 	}

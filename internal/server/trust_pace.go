@@ -12,6 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
+
+	"github.com/bonded-dev/bonded/internal/peer"
 )
 
 // maxPaced is how many addresses are told apart. Those that come when so many are
@@ -52,7 +54,7 @@ func (p *pace) wrap(service string, next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if wait := p.take(clientNetwork(r)); wait > 0 {
+		if wait := p.take(peer.Network(peer.Addr(r))); wait > 0 {
 			p.refused.WithLabelValues(service).Inc()
 			throttle(w, wait, p.minute)
 			return
@@ -113,20 +115,4 @@ func (p *pace) place(from netip.Prefix, now time.Time) netip.Prefix {
 		return from
 	}
 	return netip.Prefix{}
-}
-
-// clientNetwork is what one client has: an IPv4 address, or an IPv6 network of 64
-// bits. It is the proxy's where one stands before the server.
-func clientNetwork(r *http.Request) netip.Prefix {
-	at, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Prefix{} // all such clients are one
-	}
-	addr := at.Addr().Unmap().WithZone("")
-	bits := addr.BitLen()
-	if addr.Is6() {
-		bits = 64
-	}
-	network, _ := addr.Prefix(bits) // of a valid address
-	return network
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/bonded-dev/bonded/api"
 )
 
 // paced is a service behind a pace.
@@ -103,5 +105,29 @@ func TestPaceOfMany(t *testing.T) {
 	w.wants("later", from(maxPaced+2), http.StatusOK)
 	if len(w.known) > 2 {
 		t.Errorf("%d addresses are known after an hour", len(w.known))
+	}
+}
+
+// TestPaceBehindProxies: a server that knows its proxy gives each client behind
+// it an allowance of its own, and one that does not gives all of them one.
+func TestPaceBehindProxies(t *testing.T) {
+	for proxies, want := range map[string]int{"127.0.0.1": http.StatusBadRequest, "192.0.2.1": http.StatusTooManyRequests} {
+		w := newWorld(t, func(o *Options) {
+			o.Config.Trust.Requests = 1
+			o.Config.Proxies = []string{proxies}
+		})
+		ask := func(client string) int {
+			res, _ := w.request(api.Enrolled{}, http.MethodPost, "/rekor/api/v2/log/entries", []byte("{}"), "Content-Type", "application/json", "X-Forwarded-For", client)
+			return res.StatusCode
+		}
+		if status := ask("198.51.100.1"); status != http.StatusBadRequest {
+			t.Errorf("proxies %s: the first client: %d", proxies, status)
+		}
+		if status := ask("198.51.100.2"); status != want {
+			t.Errorf("proxies %s: the second client: %d, want %d", proxies, status, want)
+		}
+		if status := ask("203.0.113.1, 198.51.100.1"); status != http.StatusTooManyRequests {
+			t.Errorf("proxies %s: the first client, which says more: %d", proxies, status)
+		}
 	}
 }

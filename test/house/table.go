@@ -32,6 +32,7 @@ var rooms = map[string]room{
 	"internal/inventory": {tier: nouns, only: []string{"internal/oci"}, why: "what an image contains is said of digests, and of nothing else"},
 	"internal/evidence":  {tier: nouns, only: []string{"internal/oci", "internal/inventory"}, why: "what is known is said of digests and their contents"},
 
+	"internal/peer":       {tier: nouns, only: []string{}, why: "where a request comes from is asked by whoever limits, and is one thing"},
 	"internal/strictjson": {tier: nouns, only: []string{}, why: "what is signed must mean one thing, whatever it says"},
 	"internal/durable":    {tier: nouns, only: []string{}, why: "a small file outlives a power cut whatever is in it: keys, logins and logs ask for the same"},
 

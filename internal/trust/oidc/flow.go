@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/peer"
 	"github.com/bonded-dev/bonded/internal/trust/answer"
 )
 
@@ -92,17 +93,6 @@ func Room(from netip.Addr, all, same int) error {
 	return nil
 }
 
-// networkOf is an address that whoever has it has no more of: of IPv6, where one
-// customer has 2^64 at least, the network (RFC 6177).
-func networkOf(addr netip.Addr) netip.Addr {
-	addr = addr.Unmap().WithZone("")
-	if !addr.Is6() || addr.IsLoopback() {
-		return addr
-	}
-	network, _ := addr.Prefix(64) // of a valid address
-	return network.Addr()
-}
-
 // idOf is what is kept of a secret.
 func idOf(secret string) string {
 	sum := sha256.Sum256([]byte(secret))
@@ -135,7 +125,7 @@ func (s *Issuer) newFlow(r *http.Request, kind FlowKind, f url.Values) (flow Flo
 	return Flow{
 		ID: idOf(secret), UserCode: code, Kind: kind, State: Pending,
 		Client: Client, Challenge: f.Get("code_challenge"), Nonce: f.Get("nonce"),
-		From: networkOf(s.o.ClientAddr(r)), Made: now, Expires: now.Add(flowLife),
+		From: peer.Network(peer.Addr(r)).Addr(), Made: now, Expires: now.Add(flowLife),
 	}, secret, nil
 }
 

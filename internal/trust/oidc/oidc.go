@@ -126,11 +126,8 @@ type Options struct {
 	// Audit is told of every token before it is handed out; its error keeps it
 	// back.
 	Audit func(context.Context, Issued) error
-	// ClientAddr tells where a request comes from, where a proxy stands before
-	// the server. Optional: the address of the connection.
-	ClientAddr func(*http.Request) netip.Addr
-	Clock      func() time.Time
-	Log        *slog.Logger
+	Clock func() time.Time
+	Log   *slog.Logger
 	// Life is how long a token is good. Optional. Default DefaultLife.
 	Life time.Duration
 	// Rand is the source of randomness. Optional. Default crypto/rand.Reader.
@@ -157,17 +154,9 @@ func New(o Options) (*Issuer, error) {
 	if o.Rand == nil {
 		o.Rand = rand.Reader
 	}
-	if o.ClientAddr == nil {
-		o.ClientAddr = connection
-	}
 	s := &Issuer{o: o}
 	s.mux = s.routes()
 	return s, nil
-}
-
-func connection(r *http.Request) netip.Addr {
-	a, _ := netip.ParseAddrPort(r.RemoteAddr)
-	return a.Addr().Unmap()
 }
 
 // URL is the issuer's, as tokens have it.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/peer"
 	"github.com/bonded-dev/bonded/internal/trust/answer"
 )
 
@@ -174,7 +175,7 @@ func (s *Issuer) exchange(r *http.Request, f url.Values) (map[string]any, error)
 	if err != nil {
 		return nil, err
 	}
-	token, err := s.mint(r.Context(), request{of: of, audience: audience, how: ByExchange, from: s.o.ClientAddr(r)})
+	token, err := s.mint(r.Context(), request{of: of, audience: audience, how: ByExchange, from: peer.Addr(r)})
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +200,7 @@ func (s *Issuer) byCertificate(r *http.Request, f url.Values) (map[string]any, e
 	if err != nil {
 		return nil, err
 	}
-	token, err := s.mint(r.Context(), request{of: of, audience: audience, how: ByCertificate, from: s.o.ClientAddr(r)})
+	token, err := s.mint(r.Context(), request{of: of, audience: audience, how: ByCertificate, from: peer.Addr(r)})
 	if err != nil {
 		return nil, err
 	}
@@ -288,7 +289,7 @@ func (s *Issuer) redeem(r *http.Request, flow Flow, how How) (map[string]any, er
 	if err != nil {
 		return nil, err
 	}
-	token, err := s.mint(r.Context(), request{of: flow.Of, audience: Audience, nonce: flow.Nonce, how: how, from: s.o.ClientAddr(r)})
+	token, err := s.mint(r.Context(), request{of: flow.Of, audience: Audience, nonce: flow.Nonce, how: how, from: peer.Addr(r)})
 	if err != nil {
 		return nil, err
 	}

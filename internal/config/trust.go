@@ -60,8 +60,8 @@ type Trust struct {
 
 	// Requests is how many certificates, log entries and timestamps one address may
 	// ask for in a minute, together; 0 bounds nothing. An IPv6 network of 64 bits is
-	// one address, and so is a proxy that proxies does not name. A signature of cosign's takes three. Optional.
-	// Default 600.
+	// one address, and so is a proxy that is not among proxies. A signature of
+	// cosign's takes three. Optional. Default 600.
 	Requests int `yaml:"requests" json:"requests"`
 
 	// Freshness is how long clients trust the keys of this server without having
@@ -131,8 +131,9 @@ type Clients struct {
 	// OCSPRequired wants a response that says good where there is a list too.
 	// Optional; goes with ocsp_dir. Default false.
 	OCSPRequired bool `yaml:"ocsp_required" json:"ocsp_required"`
-	// SPIFFE are trust domains whose IDs certificates may have. Optional. Default:
-	// none.
+	// SPIFFE are trust domains whose IDs certificates may have, of any authority of
+	// ca_file: where several of those belong to different people, their certificates
+	// need name constraints. Optional. Default: none.
 	SPIFFE []string `yaml:"spiffe" json:"spiffe"`
 	// Emails takes e-mail addresses in certificates for verified ones. Optional.
 	// Default false.

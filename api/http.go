@@ -227,9 +227,12 @@ type FeedDrop struct {
 	Feed string `json:"feed"` // what was loaded from a folder: "loaded" for all of it, or one feed such as "loaded/Go"
 }
 
-// FeedProgress is one line of a running update.
+// FeedProgress is one line of a running update. While a feed is fetched, which is
+// before it is read, it has Bytes.
 type FeedProgress struct {
 	Feed    string    `json:"feed,omitempty"`
+	Bytes   int64     `json:"bytes,omitempty"` // fetched; what broke off is gone on with
+	Size    int64     `json:"size,omitempty"`  // bytes there are to fetch; 0 where the source does not say
 	Records int       `json:"records"`
 	Total   int       `json:"total"`
 	Done    *Snapshot `json:"done,omitempty"`

@@ -238,8 +238,12 @@ func (f *Feeds) tell(p feed.Progress) {
 	f.mu.Lock()
 	progress := f.progress
 	f.mu.Unlock()
-	if progress != nil && p.Step == "read" {
+	switch {
+	case progress == nil:
+	case p.Step == "read":
 		progress(api.FeedProgress{Feed: p.Feed, Records: int(p.Done), Total: int(p.Total)})
+	case p.Done > 0:
+		progress(api.FeedProgress{Feed: p.Feed, Bytes: p.Done, Size: p.Total})
 	}
 }
 

@@ -368,9 +368,9 @@ func (f *fakeServer) acts(handle handler) {
 		return snapshot, nil
 	})
 	handle("POST /api/v1/feeds/update", func(r *http.Request) (any, *api.Error) {
-		answer := []api.FeedProgress{{Feed: "local", Records: 1, Total: 57000}, {Feed: "local", Records: 57000, Total: 57000}, {Done: &snapshot}}
+		answer := []api.FeedProgress{{Feed: "local", Bytes: 12_000_000, Size: 71_000_000}, {Feed: "local", Records: 1, Total: 57000}, {Feed: "local", Records: 57000, Total: 57000}, {Done: &snapshot}}
 		if len(body[api.FeedUpdate](f, r).Force) == 0 {
-			answer[2].Feeds = feeds
+			answer[len(answer)-1].Feeds = feeds
 		}
 		var lines strings.Builder
 		for _, p := range answer {

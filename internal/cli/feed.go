@@ -125,7 +125,9 @@ func (p *program) changeFeeds(ctx context.Context, change func(context.Context, 
 			return err
 		}
 		if u.Done == nil {
-			read[u.Feed] = true
+			if u.Bytes == 0 { // else it is still fetched
+				read[u.Feed] = true
+			}
 			bars.update(u)
 			continue
 		}

@@ -109,16 +109,35 @@ func (s *steps) done() {
 type feedBars struct {
 	p    *program
 	bars *mpb.Progress
-	bar  map[string]*mpb.Bar
-	said map[string]int // records at the last plain line, by feed; 0 for the first
+	bar  map[string]*feedBar
+	said map[string]int   // records at the last plain line, by feed; 0 for the first
+	got  map[string]int64 // bytes at the last plain line, by feed
+}
+
+// feedBar is that of one feed. Its text changes from bytes to advisories.
+type feedBar struct {
+	*mpb.Bar
+	text atomic.Pointer[string]
 }
 
 func (p *program) feedBars() *feedBars {
-	return &feedBars{p: p, bar: map[string]*mpb.Bar{}, said: map[string]int{}}
+	return &feedBars{p: p, bar: map[string]*feedBar{}, said: map[string]int{}, got: map[string]int64{}}
 }
 
-// plainEvery is how many records lie between two plain lines of one feed.
-const plainEvery = 50_000
+// plainEvery is how many records lie between two plain lines of one feed, and
+// plainBytes how many bytes.
+const (
+	plainEvery = 50_000
+	plainBytes = 64 << 20
+)
+
+// fetched says how much of a feed has come: "12 MB of 71 MB, 17 %".
+func fetched(u api.FeedProgress) string {
+	if u.Size <= 0 {
+		return bytesOf(u.Bytes)
+	}
+	return fmt.Sprintf("%s of %s, %d %%", bytesOf(u.Bytes), bytesOf(u.Size), 100*min(u.Bytes, u.Size)/u.Size)
+}
 
 func (f *feedBars) update(u api.FeedProgress) {
 	name := policy.Printable(u.Feed)
@@ -126,28 +145,48 @@ func (f *feedBars) update(u api.FeedProgress) {
 		return
 	}
 	if !f.p.io.ErrTerminal {
-		last, seen := f.said[name]
-		switch {
-		case !seen:
-			fmt.Fprintf(f.p.io.Err, "reading %s: %s\n", name, many(u.Total, "advisory", "advisories"))
-			f.said[name] = 0
-		case u.Records-last >= plainEvery:
-			fmt.Fprintf(f.p.io.Err, "reading %s: %s of %s advisories\n", name, count(u.Records), count(u.Total))
-			f.said[name] = u.Records
-		}
+		f.plain(name, u)
 		return
 	}
 	if f.bars == nil {
 		f.bars = mpb.New(mpb.WithOutput(f.p.io.Err), mpb.WithAutoRefresh(), mpb.WithRefreshRate(refresh), mpb.WithWidth(28))
 	}
+	done, total, text := int64(u.Records), int64(u.Total), fmt.Sprintf("%d/%d advisories", u.Records, u.Total)
+	if u.Bytes > 0 {
+		done, total, text = u.Bytes, max(u.Size, u.Bytes), fetched(u)
+	}
 	b := f.bar[name]
 	if b == nil {
-		b = f.bars.AddBar(int64(u.Total), mpb.PrependDecorators(decor.Name(name, decor.WCSyncSpaceR)),
-			mpb.AppendDecorators(decor.CountersNoUnit("%d/%d"), decor.Name(" advisories")))
+		b = &feedBar{}
+		b.text.Store(&text)
+		b.Bar = f.bars.AddBar(total, mpb.PrependDecorators(decor.Name(name, decor.WCSyncSpaceR)),
+			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return *b.text.Load() })))
 		f.bar[name] = b
 	}
-	b.SetTotal(int64(u.Total), false)
-	b.SetCurrent(int64(u.Records))
+	b.text.Store(&text)
+	b.SetTotal(total, false)
+	b.SetCurrent(done)
+}
+
+// plain writes one line now and then.
+func (f *feedBars) plain(name string, u api.FeedProgress) {
+	if u.Bytes > 0 {
+		got, begun := f.got[name]
+		if !begun || u.Bytes-got >= plainBytes {
+			fmt.Fprintf(f.p.io.Err, "fetching %s: %s\n", name, fetched(u))
+			f.got[name] = u.Bytes
+		}
+		return
+	}
+	last, seen := f.said[name]
+	switch {
+	case !seen:
+		fmt.Fprintf(f.p.io.Err, "reading %s: %s\n", name, many(u.Total, "advisory", "advisories"))
+		f.said[name] = 0
+	case u.Records-last >= plainEvery:
+		fmt.Fprintf(f.p.io.Err, "reading %s: %s of %s advisories\n", name, count(u.Records), count(u.Total))
+		f.said[name] = u.Records
+	}
 }
 
 // done leaves the bars as they are and goes on below them.

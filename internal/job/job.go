@@ -6,7 +6,9 @@
 // for; asking for it while it runs queues it again.
 //
 // Jobs run on behalf of somebody, and those for whom they do take turns: who asks
-// for a thousand waits for them, and nobody else does.
+// for a thousand waits for them, and nobody else does. Turns are counted in jobs,
+// not in time: what may take minutes has a pool of its own, and work on much is
+// cut into jobs that end soon and ask for the next.
 package job
 
 import (

@@ -1,6 +1,10 @@
 package job
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 type metrics struct {
 	runs    *prometheus.CounterVec
@@ -26,7 +30,22 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}, []string{"kind"}),
 	}
 	if r != nil {
-		r.MustRegister(m.runs, m.seconds, m.wait)
+		m.runs, m.seconds, m.wait = register(r, m.runs), register(r, m.seconds), register(r, m.wait)
 	}
 	return m
+}
+
+// register returns the collector that is registered as c is: the pools of a
+// process count together.
+func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
+	var known prometheus.AlreadyRegisteredError
+	switch err := r.Register(c); {
+	case err == nil:
+		return c
+	case errors.As(err, &known):
+		if before, ok := known.ExistingCollector.(C); ok {
+			return before
+		}
+	}
+	panic("job: its metrics have the names of others")
 }

@@ -14,6 +14,9 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // memory is a Queue that holds callers to its contract and can fail.
@@ -490,4 +493,16 @@ func TestSpans(t *testing.T) {
 			t.Errorf("what it asks for is caused by %s, want span %s", causes[0], good.SpanContext().SpanID())
 		}
 	})
+}
+
+// TestPools: the pools of one process count together.
+func TestPools(t *testing.T) {
+	r := prometheus.NewRegistry()
+	for _, kind := range []string{"judge", "feed"} {
+		p := NewPool(Options{Queue: newMemory(t), Clock: time.Now, Registerer: r, Handlers: map[string]Handler{kind: nil}})
+		p.metrics.runs.WithLabelValues(kind, "done").Inc()
+	}
+	if n := testutil.CollectAndCount(r, "bonded_job_runs_total"); n != 2 {
+		t.Errorf("%d kinds are counted, want 2", n)
+	}
 }

@@ -84,6 +84,7 @@ type Server struct {
 	accounts   *authn.Accounts
 	trust      *trusted // nil where it is only inspected
 	jobs       *job.Pool
+	fetching   *job.Pool        // of feeds
 	sequencer  *audit.Sequencer // nil where it is only inspected
 	pulls      *audit.Pulls     // the same
 	deciding   *deciding
@@ -216,6 +217,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		s.pulls.Start()
 	}
 	s.jobs.Start()
+	s.fetching.Start()
 	s.anchors.start(s.deciding.retrust)
 	failed := make(chan error, len(s.serving))
 	for _, h := range s.serving {
@@ -248,7 +250,7 @@ func (s *Server) stop() error {
 	}
 	s.anchors.stop()
 	errs = append(errs, s.deciding.Stop(ctx))
-	errs = append(errs, s.jobs.Stop(ctx))
+	errs = append(errs, s.jobs.Stop(ctx), s.fetching.Stop(ctx))
 	s.analyst.Stop()
 	if s.trust != nil {
 		errs = append(errs, s.pulls.Stop(ctx), s.sequencer.Stop(ctx), s.trust.close(ctx))

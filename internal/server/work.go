@@ -107,33 +107,39 @@ var knownEcosystems = []string{
 	"Alpine", "Chainguard", "Debian", "Go", "Maven", "NuGet", "Packagist", "PyPI", "RubyGems", "Ubuntu", "Wolfi", "crates.io", "npm",
 }
 
-// wireWork sets up the job pool, and what moves events into the audit log.
+// wireWork sets up the job pools, and what moves events into the audit log.
 func (s *Server) wireWork() error {
-	periodic := []job.Periodic{{Kind: jobRecheck, Every: recheckEvery}, {Kind: jobSweep, Every: sweepEvery}}
+	var feeds []job.Periodic
 	for _, f := range s.config.Feeds {
 		if every := f.Every(); every > 0 {
-			periodic = append(periodic, job.Periodic{Kind: assess.JobFeed, Key: f.Name, Every: every})
+			feeds = append(feeds, job.Periodic{Kind: assess.JobFeed, Key: f.Name, Every: every})
 		}
 	}
 	s.deciding = newDeciding(s)
-	s.jobs = job.NewPool(job.Options{
+	o := job.Options{
 		Queue: governedQueue{s.db, s.deciding},
 		Handlers: map[string]job.Handler{
 			assess.JobJudge:      s.assess.Handle,
 			assess.JobEvidence:   s.assess.HandleEvidence,
 			assess.JobAdvisories: s.assess.HandleAdvisories,
 			assess.JobGate:       s.assess.HandleGate,
-			assess.JobFeed:       func(ctx context.Context, j job.Job) error { return s.feeds.Refresh(ctx, j.Key) },
 			jobRevoke:            s.newRevoke().Handle,
 			jobRecheck:           func(ctx context.Context, _ job.Job) error { return s.assess.Recheck(ctx) },
 			jobSweep:             func(ctx context.Context, _ job.Job) error { return s.sweep(ctx) },
 		},
-		Periodic: periodic, Enqueue: s.enqueue, Clock: s.clock, Rand: s.rand, Logger: s.log, Registerer: s.metrics,
-		Tracer: s.tracing.Tracer("job"),
-	})
+		Periodic: []job.Periodic{{Kind: jobRecheck, Every: recheckEvery}, {Kind: jobSweep, Every: sweepEvery}},
+		Enqueue:  s.enqueue, Clock: s.clock, Rand: s.rand, Logger: s.log, Registerer: s.metrics, Tracer: s.tracing.Tracer("job"),
+	}
+	s.jobs = job.NewPool(o)
+	// What waits for somebody else's server, for minutes or an hour, takes none of
+	// the workers that judge; one feed is loaded at a time.
+	o.Workers, o.Periodic = 1, feeds
+	o.Handlers = map[string]job.Handler{assess.JobFeed: func(ctx context.Context, j job.Job) error { return s.feeds.Refresh(ctx, j.Key) }}
+	s.fetching = job.NewPool(o)
 	s.db.OnCommit(func(c db.Commit) {
 		if len(c.Kinds) > 0 || c.Unknown {
 			s.jobs.Wake()
+			s.fetching.Wake()
 		}
 	})
 	s.wireAudit()

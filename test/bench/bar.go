@@ -65,10 +65,11 @@ type bench struct {
 	// sizes are the numbers of images in stocks, three, smallest first.
 	sizes []int
 
-	loop   float64          // of calibration; 0 until asked for
-	server *ours            // nil until asked for
-	stocks map[int]*stocked // by size, those that were asked for
-	audit  *grownLog        // nil until asked for
+	loop    float64          // of calibration; 0 until asked for
+	server  *ours            // nil until asked for
+	stocks  map[int]*stocked // by size, those that were asked for
+	audit   *grownLog        // nil until asked for
+	revoked map[int]*revoked // by size, as they are asked for
 
 	// What several bars read out of one measurement; zero until it was made.
 	image                  *comparison

@@ -9,7 +9,7 @@ import (
 
 // bars are all promises, in the order in which they are measured: the peak of
 // memory comes after all loads of the server that they share.
-func bars() []bar { return slices.Concat(loads, growths, audits, commands, rest) }
+func bars() []bar { return slices.Concat(loads, growths, audits, revocations, commands, rest) }
 
 // loads are the bars about what one thing costs.
 var loads = []bar{

@@ -184,8 +184,9 @@ func TestEveryVerb(t *testing.T) {
 			inJSON = append(inJSON, cmd.CommandPath())
 		}
 	}
-	elsewhere := []string{"bonded audit tail", "bonded witness serve"} // TestTail, TestWitness
-	always := []string{"bonded sbom", "bonded config schema"}          // are JSON whatever is asked for
+	// TestTail, TestWitness, TestTrustNotation, TestTrustRefresh
+	elsewhere := []string{"bonded audit tail", "bonded witness serve", "bonded trust notation", "bonded trust refresh"}
+	always := []string{"bonded sbom", "bonded config schema"} // are JSON whatever is asked for
 	each(cli.Root(), func(cmd *cobra.Command) {
 		name := cmd.CommandPath()
 		switch {

@@ -46,14 +46,15 @@ func (p *program) trustRefresh() *cobra.Command {
 		Use:   "refresh FILE",
 		Short: "Bring the trusted root of a public Sigstore instance up to date",
 		Long: `Take trusted_root.json of another Sigstore instance from its TUF repository and
-write it to FILE, for trusted_root_file of an anchor: the server sees that it has
-changed. Nothing is taken that does not follow from the TUF root that is known:
-for public-good the one that comes with the program, else --root. Where it cannot
-be verified, or is older than what was seen before, FILE stays as it is.
+write it to FILE, for trusted_root_file of an anchor: the server sees that it
+has changed. Nothing is taken that does not follow from the TUF root that is
+known: for public-good the one that comes with the program, else --root. Where
+it cannot be verified, or is older than what was seen before, FILE stays as it
+is.
 
 A server without a network is brought FILE from a machine that has one.`,
 		Example: "  bonded trust refresh /etc/bonded/public-good.json\n" +
-			"  bonded trust refresh /etc/bonded/github.json --instance github --root github-root.json",
+			"  bonded trust refresh ./github.json --instance github --root github-root.json",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := r.prepare(p); err != nil {

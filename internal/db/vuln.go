@@ -16,16 +16,17 @@ import (
 // snapshots returns the snapshots of a query.
 func (tx *Tx) snapshots(ctx context.Context, rest string, args ...any) ([]evidence.Snapshot, error) {
 	var found []evidence.Snapshot
-	err := tx.each(ctx, `SELECT seq, digest, at, advisories, ecosystems FROM snapshot `+rest, args, func(rows *sql.Rows) error {
+	err := tx.each(ctx, `SELECT seq, digest, at, advisories, ecosystems, exploited, scores, lifecycles FROM snapshot `+rest, args, func(rows *sql.Rows) error {
 		var s evidence.Snapshot
-		var digest string
+		var digest, exploited, scores, lifecycles string
 		var at int64
 		var ecosystems []byte
-		if err := rows.Scan(&s.Seq, &digest, &at, &s.Advisories, &ecosystems); err != nil {
+		if err := rows.Scan(&s.Seq, &digest, &at, &s.Advisories, &ecosystems, &exploited, &scores, &lifecycles); err != nil {
 			return err
 		}
 		s.At = timeOf(at)
-		err := errors.Join(s.Digest.UnmarshalText([]byte(digest)), json.Unmarshal(ecosystems, &s.Ecosystems))
+		err := errors.Join(s.Digest.UnmarshalText([]byte(digest)), json.Unmarshal(ecosystems, &s.Ecosystems),
+			s.Exploited.UnmarshalText([]byte(exploited)), s.Scores.UnmarshalText([]byte(scores)), s.Lifecycles.UnmarshalText([]byte(lifecycles)))
 		found = append(found, s)
 		return err
 	})
@@ -82,7 +83,7 @@ func (db *DB) Feeds(ctx context.Context) ([]vuln.FeedState, error) {
 	var found []vuln.FeedState
 	err := db.read(ctx, func(tx *Tx) error {
 		return tx.each(ctx, `SELECT name, source, ecosystems, records, skipped, reasons, digest, seq, etag, last_modified,
-			loaded_at, checked_at, problem, held FROM feed ORDER BY name`, nil, func(rows *sql.Rows) error {
+			loaded_at, checked_at, problem, held, format, dated FROM feed ORDER BY name`, nil, func(rows *sql.Rows) error {
 			f, err := scanFeed(rows)
 			found = append(found, f)
 			return err
@@ -97,13 +98,13 @@ func (db *DB) Feeds(ctx context.Context) ([]vuln.FeedState, error) {
 func scanFeed(rows *sql.Rows) (f vuln.FeedState, err error) {
 	var ecosystems, reasons []byte
 	var digest string
-	var loaded, checked, held int64
+	var loaded, checked, held, dated int64
 	err = rows.Scan(&f.Name, &f.Source, &ecosystems, &f.Records, &f.Skipped, &reasons, &digest, &f.Seq, &f.ETag, &f.LastModified,
-		&loaded, &checked, &f.Problem, &held)
+		&loaded, &checked, &f.Problem, &held, &f.Format, &dated)
 	if err != nil {
 		return f, err
 	}
-	f.LoadedAt, f.CheckedAt, f.Held = timeOf(loaded), timeOf(checked), held != 0
+	f.LoadedAt, f.CheckedAt, f.Dated, f.Held = timeOf(loaded), timeOf(checked), timeOf(dated), held != 0
 	return f, errors.Join(f.Digest.UnmarshalText([]byte(digest)), json.Unmarshal(ecosystems, &f.Ecosystems), json.Unmarshal(reasons, &f.Reasons))
 }
 
@@ -191,8 +192,8 @@ func (tx *Tx) Publish(ctx context.Context, load vuln.LoadID, s evidence.Snapshot
 		_, err = tx.exec(ctx, `DELETE FROM advisory_load`)
 	}
 	if err == nil {
-		_, err = tx.exec(ctx, `INSERT INTO snapshot (seq, digest, at, advisories, ecosystems) VALUES (?, ?, ?, ?, ?)`,
-			s.Seq, s.Digest.String(), micros(s.At), s.Advisories, document(s.Ecosystems))
+		_, err = tx.exec(ctx, `INSERT INTO snapshot (seq, digest, at, advisories, ecosystems, exploited, scores, lifecycles) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+			s.Seq, s.Digest.String(), micros(s.At), s.Advisories, document(s.Ecosystems), s.Exploited.String(), s.Scores.String(), s.Lifecycles.String())
 	}
 	if err != nil {
 		return fmt.Errorf("publishing snapshot %d: %w", s.Seq, err)
@@ -204,16 +205,45 @@ func (tx *Tx) Publish(ctx context.Context, load vuln.LoadID, s evidence.Snapshot
 func (tx *Tx) Record(ctx context.Context, feeds []vuln.FeedState) error {
 	for _, f := range feeds {
 		_, err := tx.exec(ctx, `INSERT INTO feed (name, source, ecosystems, records, skipped, reasons, digest, seq, etag, last_modified,
-				loaded_at, checked_at, problem, held) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+				loaded_at, checked_at, problem, held, format, dated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (name) DO UPDATE SET source = excluded.source, ecosystems = excluded.ecosystems, records = excluded.records,
 				skipped = excluded.skipped, reasons = excluded.reasons, digest = excluded.digest, seq = excluded.seq,
 				etag = excluded.etag, last_modified = excluded.last_modified, loaded_at = excluded.loaded_at,
-				checked_at = excluded.checked_at, problem = excluded.problem, held = excluded.held`,
+				checked_at = excluded.checked_at, problem = excluded.problem, held = excluded.held,
+				format = excluded.format, dated = excluded.dated`,
 			f.Name, f.Source, document(f.Ecosystems), f.Records, f.Skipped, document(f.Reasons), f.Digest.String(), f.Seq, f.ETag, f.LastModified,
-			micros(f.LoadedAt), micros(f.CheckedAt), f.Problem, number(f.Held))
+			micros(f.LoadedAt), micros(f.CheckedAt), f.Problem, number(f.Held), f.Format, micros(f.Dated))
 		if err != nil {
 			return fmt.Errorf("storing the state of feed %q: %w", f.Name, err)
 		}
 	}
 	return nil
+}
+
+// Keep implements vuln.Publisher.
+func (tx *Tx) Keep(ctx context.Context, d oci.Digest, content []byte) error {
+	if got := oci.FromBytes(content); got != d {
+		return fmt.Errorf("storing document %s of a feed: its content has digest %s", d, got)
+	}
+	if _, err := tx.exec(ctx, `INSERT INTO feed_document (digest, content) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING`, d.String(), content); err != nil {
+		return fmt.Errorf("storing document %s of a feed: %w", d, err)
+	}
+	return nil
+}
+
+// Document implements vuln.Reader.
+func (db *DB) Document(ctx context.Context, d oci.Digest) (content []byte, err error) {
+	err = db.read(ctx, func(tx *Tx) error {
+		return tx.row(ctx, `SELECT content FROM feed_document WHERE digest = ?`, []any{d.String()}, &content)
+	})
+	if errors.Is(err, conn.ErrNoRow) {
+		err = vuln.ErrNoDocument
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading document %s of a feed: %w", d, err)
+	}
+	if got := oci.FromBytes(content); got != d {
+		return nil, fmt.Errorf("reading document %s of a feed: what is stored has digest %s", d, got)
+	}
+	return content, nil
 }

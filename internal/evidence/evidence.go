@@ -98,7 +98,7 @@ func (f *Finding) CVE() string {
 type Snapshot struct {
 	Seq        int64      `json:"seq"`    // grows by one with each load that changed anything
 	Digest     oci.Digest `json:"digest"` // over all records in force, by feed
-	At         time.Time  `json:"at"`     // when the load that made it ended
+	At         time.Time  `json:"at"`     // when the load of advisories that it comes from ended; zero when none were ever loaded
 	Advisories int        `json:"advisories"`
 	// Ecosystems with at least one record in force, sorted, without release.
 	// A package of any other ecosystem was not checked, which is not "clean".

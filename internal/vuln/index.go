@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/evidence"
+	"github.com/bonded-dev/bonded/internal/vuln/threat"
 )
 
 // chunkSize is the size of the pieces that packed records are kept in.
@@ -36,6 +37,8 @@ type Index struct {
 	ratings []idRef // CVEs, of the records that rate exactly one, by hash
 
 	memo *memo
+
+	threats threat.Known // joined to findings
 }
 
 // recRef says where a packed record is.
@@ -91,16 +94,55 @@ func Load(ctx context.Context, r Reader) (*Index, error) {
 	return LoadAt(ctx, r, s)
 }
 
-// LoadAt is Load for a published snapshot, to ask again as of a past date.
+// LoadAt is Load for a published snapshot, to ask again as of a past date. What
+// the snapshot names beside the advisories is loaded with them.
 func LoadAt(ctx context.Context, r Reader, s evidence.Snapshot) (*Index, error) {
+	known, err := ThreatsAt(ctx, r, s)
+	if err != nil {
+		return nil, err
+	}
 	b := NewBuilder()
 	if s.Seq > 0 {
 		if err := r.Rows(ctx, s.Seq, b.Add); err != nil {
 			return nil, fmt.Errorf("reading the advisories of snapshot %d: %w", s.Seq, err)
 		}
 	}
-	return b.Index(s), nil
+	return b.Index(s).Beside(s, known), nil
 }
+
+// ThreatsAt returns what a snapshot names beside the advisories.
+func ThreatsAt(ctx context.Context, r Reader, s evidence.Snapshot) (known threat.Known, err error) {
+	if !s.Exploited.IsZero() {
+		content, err := r.Document(ctx, s.Exploited)
+		if err == nil {
+			known.Exploits, err = threat.ReadExploits(content)
+		}
+		if err != nil {
+			return known, fmt.Errorf("reading what is exploited as of snapshot %d: %w", s.Seq, err)
+		}
+	}
+	if !s.Scores.IsZero() {
+		content, err := r.Document(ctx, s.Scores)
+		if err == nil {
+			known.Scores, err = threat.ReadScores(content)
+		}
+		if err != nil {
+			return known, fmt.Errorf("reading the scores as of snapshot %d: %w", s.Seq, err)
+		}
+	}
+	return known, nil
+}
+
+// Beside returns an index of the same records under another snapshot, which
+// differs from that of x in what is known beside them alone.
+func (x *Index) Beside(s evidence.Snapshot, known threat.Known) *Index {
+	y := *x
+	y.snapshot, y.threats = s, known
+	return &y
+}
+
+// Threats returns what is known beside the records.
+func (x *Index) Threats() threat.Known { return x.threats }
 
 // Add takes a row, whose Packed it copies.
 func (b *Builder) Add(row Row) error {

@@ -2,7 +2,9 @@ package vuln
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -41,10 +43,35 @@ func (l *Live) Refresh(ctx context.Context) (bool, error) {
 	if s.Seq == l.Index().Snapshot().Seq {
 		return false, nil
 	}
-	x, err := LoadAt(ctx, l.reader, s)
+	x, err := l.load(ctx, s)
 	if err != nil {
 		return false, err
 	}
 	l.current.Store(x)
 	return true, nil
+}
+
+// errChanged ends a look for changes.
+var errChanged = errors.New("changed")
+
+// load returns the index of a snapshot: the one in use with something else beside
+// it, where no record came or went, which is ready at once.
+func (l *Live) load(ctx context.Context, s evidence.Snapshot) (*Index, error) {
+	x := l.Index()
+	before := x.Snapshot()
+	if before.Seq == 0 || s.Seq < before.Seq || s.Digest != before.Digest || !slices.Equal(s.Ecosystems, before.Ecosystems) {
+		return LoadAt(ctx, l.reader, s)
+	}
+	err := l.reader.Changes(ctx, before.Seq, s.Seq, func(Row) error { return errChanged })
+	if errors.Is(err, errChanged) {
+		return LoadAt(ctx, l.reader, s)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the changes of advisories from snapshot %d to %d: %w", before.Seq, s.Seq, err)
+	}
+	known, err := ThreatsAt(ctx, l.reader, s)
+	if err != nil {
+		return nil, err
+	}
+	return x.Beside(s, known), nil
 }

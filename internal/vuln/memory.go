@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/bonded-dev/bonded/internal/evidence"
+	"github.com/bonded-dev/bonded/internal/oci"
 )
 
 // Memory keeps advisories without a database, for a scan that needs no server
@@ -20,6 +21,7 @@ type Memory struct {
 	rows      map[rowKey][]Row // by From, staged ones last
 	snapshots []evidence.Snapshot
 	feeds     map[string]FeedState
+	documents map[oci.Digest][]byte
 	load      LoadID          // Seq 0 when none is open
 	touched   map[rowKey]bool // by the open load
 }
@@ -34,7 +36,7 @@ var (
 
 // NewMemory returns an empty Memory.
 func NewMemory() *Memory {
-	return &Memory{rows: map[rowKey][]Row{}, feeds: map[string]FeedState{}, touched: map[rowKey]bool{}}
+	return &Memory{rows: map[rowKey][]Row{}, feeds: map[string]FeedState{}, documents: map[oci.Digest][]byte{}, touched: map[rowKey]bool{}}
 }
 
 func (m *Memory) seq() int64 {
@@ -141,6 +143,17 @@ func (m *Memory) History(_ context.Context, id string) ([]Row, error) {
 	}
 	slices.SortFunc(out, func(a, b Row) int { return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.Feed, b.Feed)) })
 	return out, nil
+}
+
+// Document implements Reader.
+func (m *Memory) Document(_ context.Context, d oci.Digest) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	content, ok := m.documents[d]
+	if !ok {
+		return nil, fmt.Errorf("reading document %s: %w", d, ErrNoDocument)
+	}
+	return content, nil
 }
 
 // Begin implements Stager.
@@ -296,6 +309,7 @@ func (m *Memory) Update(_ context.Context, fn func(Publisher) error) error {
 	for _, f := range tx.feeds {
 		m.feeds[f.Name] = f
 	}
+	maps.Copy(m.documents, tx.documents)
 	return nil
 }
 
@@ -315,6 +329,19 @@ type memoryTx struct {
 	load    LoadID
 	publish *evidence.Snapshot
 	feeds   []FeedState
+
+	documents map[oci.Digest][]byte
+}
+
+func (tx *memoryTx) Keep(_ context.Context, d oci.Digest, content []byte) error {
+	if got := oci.FromBytes(content); got != d {
+		return fmt.Errorf("keeping a document of digest %s as %s", got, d)
+	}
+	if tx.documents == nil {
+		tx.documents = map[oci.Digest][]byte{}
+	}
+	tx.documents[d] = slices.Clone(content)
+	return nil
 }
 
 func (tx *memoryTx) Publish(_ context.Context, load LoadID, s evidence.Snapshot, feeds []FeedState) error {

@@ -15,6 +15,8 @@ var (
 	ErrNoSnapshot = errors.New("no such snapshot of advisories")
 	// ErrSuperseded is returned for a load that another Begin has ended.
 	ErrSuperseded = errors.New("another load of advisories has begun")
+	// ErrNoDocument is returned for a digest of which no document is kept.
+	ErrNoDocument = errors.New("no such document of a feed")
 )
 
 // MaxBatch is the most rows that one Batch closes and inserts, together: a
@@ -51,24 +53,35 @@ type Head struct {
 	Format    int
 }
 
+// The formats of feeds. What is of another one than OSV is one document, which a
+// snapshot names beside the advisories.
+const (
+	OSV       = "osv"       // advisories, as osv.dev publishes them: rows
+	KEV       = "kev"       // what is exploited, as CISA publishes it
+	EPSS      = "epss"      // how likely it is to be, as FIRST does
+	EndOfLife = "endoflife" // when releases end, as endoflife.date does
+)
+
 // FeedState is what is known about one feed: one ecosystem's folder of one
-// source. It describes the last load that was taken, and says in Problem why a
+// source, or a source that is one document. It describes the last load that was taken, and says in Problem why a
 // later attempt was not.
 type FeedState struct {
 	Name   string // source and ecosystem, "osv/Debian"
+	Format string // one of the formats; "" stands for OSV
 	Source string // where it is loaded from: URL or folder, without credentials
 	// Ecosystems are those that the feed is there to cover, without release,
 	// sorted: its records may name packages of others, which does not mean
 	// that those are covered.
 	Ecosystems []string
-	Records    int        // rows in force, withdrawn ones included
+	Records    int        // rows in force, withdrawn ones included; entries of a document
 	Skipped    int        // records of the last load that could not be read
 	Reasons    []string   // why, "ID: reason", the first 10
-	Digest     oci.Digest // over id and Row.Digest of the rows in force, in order of id
+	Digest     oci.Digest // over id and Row.Digest of the rows in force, in order of id; of the document
 	Seq        int64      // the snapshot that last changed a row; 0 when none did
 	// ETag and LastModified are the validators under which the last load was
 	// served, to be sent back as they are; "" when there were none.
 	ETag, LastModified string
+	Dated              time.Time // when a document was published, as it says itself; zero when it does not
 	LoadedAt           time.Time // when the last load that was taken ended
 	CheckedAt          time.Time // when the last attempt ended, whatever came of it
 	Problem            string    // why the last attempt was not taken, one sentence for people; "" when it was
@@ -97,6 +110,9 @@ type Reader interface {
 	// id, of all feeds, oldest From first; empty when there are none. Aliases
 	// are the Index's business.
 	History(ctx context.Context, id string) ([]Row, error)
+	// Document returns the content of a document that a published snapshot, or
+	// the state of a feed, names. Errors match ErrNoDocument.
+	Document(ctx context.Context, d oci.Digest) ([]byte, error)
 }
 
 // LoadID names a load under way. Token is random: it fences off a loader that
@@ -154,6 +170,8 @@ type Publisher interface {
 	// replaces the state of the feeds named; others keep theirs. Errors match
 	// ErrSuperseded.
 	Publish(ctx context.Context, load LoadID, s evidence.Snapshot, feeds []FeedState) error
+	// Keep stores a document under its digest. Storing what is there is no error.
+	Keep(ctx context.Context, d oci.Digest, content []byte) error
 	// Record replaces the state of the feeds named, where a load was refused
 	// or changed no row. It makes no snapshot and ends no load.
 	Record(ctx context.Context, feeds []FeedState) error

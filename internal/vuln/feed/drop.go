@@ -16,6 +16,9 @@ func (s *Source) Of(name string) bool {
 	if name == s.Name {
 		return true
 	}
+	if s.document() {
+		return false
+	}
 	n := len(s.Name)
 	if len(name) <= n+1 || name[:n] != s.Name || name[n] != '/' {
 		return false
@@ -50,13 +53,13 @@ func (r *run) drop(ctx context.Context, names []string) (result Result, err erro
 		if !ok || state.Records == 0 {
 			continue
 		}
-		gone, err := r.end(ctx, name)
+		gone, err := r.end(ctx, &state)
 		if err != nil {
 			return result, err
 		}
 		delete(r.current, name)
 		r.states[name] = vuln.FeedState{
-			Name: name, Source: state.Source, Digest: oci.FromBytes(nil), Seq: r.loadID.Seq, LoadedAt: state.LoadedAt, CheckedAt: state.CheckedAt,
+			Name: name, Format: state.Format, Source: state.Source, Digest: oci.FromBytes(nil), Seq: r.loadID.Seq, LoadedAt: state.LoadedAt, CheckedAt: state.CheckedAt,
 		}
 		result.Feeds = append(result.Feeds, FeedResult{Name: name, Gone: gone, Dropped: true})
 	}
@@ -68,7 +71,12 @@ func (r *run) drop(ctx context.Context, names []string) (result Result, err erro
 
 // end stages the end of all records of a feed that are in force, and returns
 // how many that are.
-func (r *run) end(ctx context.Context, name string) (int, error) {
+func (r *run) end(ctx context.Context, state *vuln.FeedState) (int, error) {
+	if state.Format != "" {
+		return state.Records, r.begin(ctx)
+	}
+	r.advisories = true
+	name := state.Name
 	all, err := r.heads(ctx, name)
 	if err != nil {
 		return 0, err

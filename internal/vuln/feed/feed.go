@@ -15,6 +15,11 @@
 // attack than the truth. A record that cannot be read is skipped and counted;
 // its last good version stays in force.
 //
+// What is known beside the advisories comes from sources of other formats, each
+// of which is one document: see vuln.KEV and its like. It is compared with the one
+// in force as a whole, held back as a feed is, and comes into force as a snapshot
+// that names it.
+//
 // Nothing relies on the modified times that records claim: some lie years in
 // the future, and a resume from the newest would never see a change again.
 package feed
@@ -32,18 +37,22 @@ import (
 
 	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/vuln"
+	"github.com/bonded-dev/bonded/internal/vuln/threat"
 )
 
 // ErrHeld is the cause of an error about a feed that was not taken because it
 // lost too much. A person who knows better loads it with AcceptLoss.
 var ErrHeld = errors.New("feed is held back")
 
-// Source is a place that advisories come from.
+// Source is a place that advisories come from, or what is known beside them.
 type Source struct {
-	// Name begins the names of its feeds, "osv" those of "osv/Debian". It
+	// Format is one of the formats of package vuln. Optional: vuln.OSV.
+	Format string
+	// Name is that of the feed where the format is one document, and otherwise begins the names of its feeds, "osv" those of "osv/Debian". It
 	// has letters, digits, dots, underscores and hyphens.
 	Name string
-	// Location is an https URL or the path of a folder.
+	// Location is an https URL or the path of a folder. Of a document the URL is
+	// its own, and the path may be; vuln.EndOfLife is a folder of files anywhere.
 	Location string
 	// Origin is what is told of where the records come from. Optional: Location
 	// without credentials.
@@ -115,14 +124,28 @@ func (l Limits) orDefaults() Limits {
 	return l
 }
 
-// Change is what a load asks to be committed. With a Snapshot of Seq 0 no row
-// changed, and the states alone are recorded (vuln.Publisher.Record);
-// otherwise the load is published (vuln.Publisher.Publish).
+// Change is what a load asks to be committed. With a Snapshot of Seq 0 nothing
+// changed, and the states alone are recorded.
 type Change struct {
 	Load     vuln.LoadID
 	Snapshot evidence.Snapshot
 	Feeds    []vuln.FeedState
 	Results  []FeedResult
+	// Documents are those that the snapshot names and that may be new.
+	Documents []threat.Document
+}
+
+// Apply puts the change in force, in the transaction of p.
+func (c *Change) Apply(ctx context.Context, p vuln.Publisher) error {
+	for _, d := range c.Documents {
+		if err := p.Keep(ctx, d.Digest, d.Content); err != nil {
+			return err
+		}
+	}
+	if c.Snapshot.Seq == 0 {
+		return p.Record(ctx, c.Feeds)
+	}
+	return p.Publish(ctx, c.Load, c.Snapshot, c.Feeds)
 }
 
 // Progress says how far a load is.

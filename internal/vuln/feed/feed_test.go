@@ -57,12 +57,7 @@ func (b *bench) commit(ctx context.Context, c Change) error {
 	if b.fail != nil {
 		return b.fail
 	}
-	return b.store.Update(ctx, func(p vuln.Publisher) error {
-		if c.Snapshot.Seq == 0 {
-			return p.Record(ctx, c.Feeds)
-		}
-		return p.Publish(ctx, c.Load, c.Snapshot, c.Feeds)
-	})
+	return b.store.Update(ctx, func(p vuln.Publisher) error { return c.Apply(ctx, p) })
 }
 
 // record is the text of a record of one PyPI package.

@@ -24,7 +24,7 @@ const (
 )
 
 var sourceName = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$`)
+	return regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}(/[a-z]+)?$`)
 })
 
 // origin opens the source for reading.

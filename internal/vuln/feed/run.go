@@ -15,6 +15,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/vuln"
+	"github.com/bonded-dev/bonded/internal/vuln/threat"
 )
 
 // origin is where archives come from.
@@ -25,6 +26,8 @@ type origin interface {
 	// open returns the documents of a feed, nil when nothing has changed since
 	// the state was recorded.
 	open(ctx context.Context, folder string, state *vuln.FeedState) (documents, error)
+	// document returns what a source of one document holds, nil likewise.
+	document(ctx context.Context, f form, state *vuln.FeedState) (*text, error)
 }
 
 // documents are the files of one feed.
@@ -48,6 +51,10 @@ type run struct {
 	at     time.Time
 	loadID vuln.LoadID // zero until something is staged
 	states map[string]vuln.FeedState
+	// advisories says that some were looked at, or dropped.
+	advisories bool
+	// documents come into force with the load.
+	documents []threat.Document
 }
 
 func (r *run) load(ctx context.Context) (Result, error) {
@@ -56,9 +63,13 @@ func (r *run) load(ctx context.Context) (Result, error) {
 	if err != nil {
 		return result, err
 	}
+	if r.src.document() {
+		return r.loadDocument(ctx, from)
+	}
 	if r.states, err = readStates(ctx, r.opts.Reader); err != nil {
 		return result, err
 	}
+	r.advisories = true
 	folders, err := from.feeds(ctx)
 	if err != nil {
 		return result, err
@@ -201,6 +212,9 @@ func (r *run) take(ctx context.Context, from origin, folder, name string, covers
 func (r *run) refuse(name string, res FeedResult, err error) FeedResult {
 	state := r.states[name]
 	state.Name, state.CheckedAt = name, r.at
+	if r.src.document() {
+		state.Format = r.src.Format
+	}
 	if state.Source == "" {
 		state.Source = r.src.display()
 	}
@@ -242,7 +256,7 @@ func (e *storeError) Unwrap() error { return e.error }
 
 // commit puts in force what was staged, and records the states.
 func (r *run) commit(ctx context.Context, result Result) (Result, error) {
-	c := Change{Results: result.Feeds}
+	c := Change{Results: result.Feeds, Documents: r.documents}
 	touched := false
 	for i := range result.Feeds {
 		f := &result.Feeds[i]
@@ -254,8 +268,8 @@ func (r *run) commit(ctx context.Context, result Result) (Result, error) {
 		return result, fmt.Errorf("reading the current snapshot: %w", err)
 	}
 	result.Snapshot = current
-	next := r.snapshot()
-	if touched || current.Seq > 0 && (next.Digest != current.Digest || !slices.Equal(next.Ecosystems, current.Ecosystems)) {
+	next := r.snapshot(&current)
+	if touched || current.Seq > 0 && (next.Digest != current.Digest || !slices.Equal(next.Ecosystems, current.Ecosystems) || otherBeside(&next, &current)) {
 		if err := r.begin(ctx); err != nil {
 			return result, err
 		}
@@ -271,9 +285,15 @@ func (r *run) commit(ctx context.Context, result Result) (Result, error) {
 	return result, nil
 }
 
+// otherBeside reports whether two snapshots name other documents.
+func otherBeside(a, b *evidence.Snapshot) bool {
+	return a.Exploited != b.Exploited || a.Scores != b.Scores || a.Lifecycles != b.Lifecycles
+}
+
 // snapshot sums up the states of all feeds, those of other sources included.
-// Equal records give an equal digest, whatever order they came in.
-func (r *run) snapshot() evidence.Snapshot {
+// Equal records give an equal digest, whatever order they came in. It is of the
+// time of current where the advisories are those of it.
+func (r *run) snapshot(current *evidence.Snapshot) evidence.Snapshot {
 	states := make([]vuln.FeedState, 0, len(r.states))
 	for _, s := range r.states {
 		if s.Records > 0 {
@@ -283,7 +303,15 @@ func (r *run) snapshot() evidence.Snapshot {
 	slices.SortFunc(states, func(a, b vuln.FeedState) int { return cmp.Compare(a.Name, b.Name) })
 	s := evidence.Snapshot{At: r.at}
 	h := sha256.New()
+	newest := map[string]time.Time{}
 	for _, f := range states {
+		if f.Format != "" {
+			if at, ok := newest[f.Format]; !ok || f.Dated.After(at) {
+				newest[f.Format] = f.Dated
+				*beside(&s, f.Format) = f.Digest
+			}
+			continue
+		}
 		fmt.Fprintf(h, "%s\x00%s\n", f.Name, f.Digest)
 		s.Advisories += f.Records
 		s.Ecosystems = append(s.Ecosystems, f.Ecosystems...)
@@ -291,5 +319,11 @@ func (r *run) snapshot() evidence.Snapshot {
 	s.Digest = oci.SHA256.FromHash(h)
 	slices.Sort(s.Ecosystems)
 	s.Ecosystems = slices.Compact(s.Ecosystems)
+	if s.Advisories == 0 && current.Digest.IsZero() {
+		s.Digest = oci.Digest{} // none were ever loaded
+	}
+	if !r.advisories && s.Digest == current.Digest {
+		s.At = current.At
+	}
 	return s
 }

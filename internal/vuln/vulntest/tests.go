@@ -245,7 +245,7 @@ func testFeedStates(s *suite) {
 	full := vuln.FeedState{
 		Name: "osv/Debian", Source: "https://feeds.example/osv", Ecosystems: []string{"Debian"}, Records: 22002, Skipped: 2,
 		Reasons: []string{"X-1: no, \"it\" is\nbad"}, Digest: oci.FromBytes([]byte("d")), Seq: 1, ETag: `W/"a"`, LastModified: "Sun, 22 Nov 2026 06:31:00 GMT",
-		LoadedAt: when, CheckedAt: when.Add(time.Hour), Problem: "lost a tenth", Held: true,
+		LoadedAt: when, CheckedAt: when.Add(time.Hour), Problem: "lost a tenth", Held: true, Format: vuln.KEV, Dated: when.Add(-time.Hour),
 	}
 	bare := vuln.FeedState{Name: "osv/Alpine", Source: "/srv/osv", CheckedAt: when}
 	record := func(states ...vuln.FeedState) {
@@ -271,6 +271,45 @@ func testFeedStates(s *suite) {
 	full.Problem, full.Held, full.Reasons = "", false, nil
 	record(full)
 	want(bare, full)
+}
+
+// testDocuments: a document is there with the snapshot that names it, or not at all.
+func testDocuments(s *suite) {
+	content := []byte("what is exploited")
+	d := oci.FromBytes(content)
+	if _, err := s.Reader.Document(s.ctx, d); !errors.Is(err, vuln.ErrNoDocument) {
+		s.Errorf("a document that nobody kept: %v", err)
+	}
+	fails := errors.New("something else fails")
+	err := s.Update(s.ctx, func(p vuln.Publisher) error { return errors.Join(p.Keep(s.ctx, d, content), fails) })
+	if !errors.Is(err, fails) {
+		s.Fatal(err)
+	}
+	if _, err := s.Reader.Document(s.ctx, d); !errors.Is(err, vuln.ErrNoDocument) {
+		s.Errorf("a document whose keeping was taken back: %v", err)
+	}
+	if err := s.Update(s.ctx, func(p vuln.Publisher) error { return p.Keep(s.ctx, d, []byte("something else")) }); err == nil {
+		s.Error("a document was kept under another's digest")
+	}
+	for range 2 {
+		load := s.begin("token")
+		snap := snapshot(load.Seq)
+		snap.Exploited = d
+		err := s.Update(s.ctx, func(p vuln.Publisher) error {
+			return errors.Join(p.Keep(s.ctx, d, content), p.Publish(s.ctx, load, snap, nil))
+		})
+		if err != nil {
+			s.Fatal(err)
+		}
+		current, err := s.Reader.Current(s.ctx)
+		if err != nil || current.Exploited != d || !current.Scores.IsZero() || !current.Lifecycles.IsZero() {
+			s.Errorf("snapshot %+v, %v", current, err)
+		}
+	}
+	got, err := s.Reader.Document(s.ctx, d)
+	if err != nil || string(got) != string(content) {
+		s.Errorf("document %q, %v", got, err)
+	}
 }
 
 func testTwoFeeds(s *suite) {

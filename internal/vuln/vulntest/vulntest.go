@@ -45,6 +45,7 @@ func Run(t *testing.T, open func(t *testing.T) Stores) {
 		"SameIDInTwoFeeds":       testTwoFeeds,
 		"StopWhenToldTo":         testStop,
 		"ManyRows":               testMany,
+		"Documents":              testDocuments,
 	} {
 		t.Run(name, func(t *testing.T) {
 			test(&suite{T: t, Stores: open(t), ctx: t.Context()})

@@ -107,9 +107,12 @@ type Package struct {
 // Findings answers GET /api/v1/findings?ref=…
 type Findings struct {
 	Artifact
-	Snapshot  Snapshot  `json:"snapshot"`
-	Findings  []Finding `json:"findings"`            // worst first
-	Unchecked []Fact    `json:"unchecked,omitempty"` // packages no advisories could be matched to
+	Snapshot Snapshot  `json:"snapshot"`
+	Findings []Finding `json:"findings"` // worst first
+	// Suppressed are no Findings: somebody whom the gate of the zone believes says,
+	// by VEX, that they do no harm.
+	Suppressed []Finding `json:"suppressed,omitempty"`
+	Unchecked  []Fact    `json:"unchecked,omitempty"` // packages no advisories could be matched to
 }
 
 // Finding is one vulnerability of one package.
@@ -130,6 +133,19 @@ type Finding struct {
 	Malicious bool      `json:"malicious,omitempty"`
 	Published time.Time `json:"published,omitzero"`
 	Known     time.Time `json:"known,omitzero"`
+	// VEX is what counts of what is said of it by those whom the gate of the zone
+	// believes; absent when they say nothing.
+	VEX *Assessment `json:"vex,omitempty"`
+}
+
+// Assessment is what somebody says of a finding, by VEX.
+type Assessment struct {
+	Status        string    `json:"status"` // "not_affected", "fixed", "affected" or "under_investigation"
+	Justification string    `json:"justification,omitempty"`
+	Impact        string    `json:"impact,omitempty"` // for people
+	By            string    `json:"by"`               // an identity, or "feed NAME"
+	At            time.Time `json:"at,omitzero"`
+	Document      string    `json:"document"` // digest of the referrer, or of the feed's document
 }
 
 // Snapshot names the advisories an answer rests on.

@@ -22,17 +22,19 @@ import (
 
 // examined is what is known about one manifest, wherever it stands.
 type examined struct {
-	stored    *repo.Manifest
-	manifest  *oci.Manifest
-	image     *inventory.Image // nil unless an image
-	digest    oci.Digest       // of the inventory; zero without one
-	analysed  time.Time        // when image was merged
-	findings  []evidence.Finding
-	unchecked []policy.Unchecked
-	snapshot  evidence.Snapshot
-	referrers []oci.Digest
-	lent      []oci.Digest // referrers of indexes that name it
-	evidence  *known
+	stored   *repo.Manifest
+	manifest *oci.Manifest
+	image    *inventory.Image // nil unless an image
+	digest   oci.Digest       // of the inventory; zero without one
+	analysed time.Time        // when image was merged
+	findings []evidence.Finding
+	// suppressed are taken out of findings where a gate was asked whom it believes.
+	suppressed []evidence.Finding
+	unchecked  []policy.Unchecked
+	snapshot   evidence.Snapshot
+	referrers  []oci.Digest
+	lent       []oci.Digest // referrers of indexes that name it
+	evidence   *known
 }
 
 // examine gathers what is known about d under the advisories of index, analysing

@@ -433,21 +433,33 @@ func (a *Assessor) Findings(ctx context.Context, s repo.Sight, ref oci.Reference
 	if err != nil {
 		return nil, err
 	}
+	if err := a.believe(ctx, &f.placed.Placement, x); err != nil {
+		return nil, err
+	}
 	return list(f.artifact(), x), nil
 }
 
 func list(of api.Artifact, x *examined) *api.Findings {
 	of.Platform = x.image.Platform.String()
-	out := &api.Findings{Artifact: of, Snapshot: snapshot(x.snapshot), Findings: []api.Finding{}}
-	findings := slices.Clone(x.findings)
+	out := &api.Findings{Artifact: of, Snapshot: snapshot(x.snapshot), Findings: listed(x.findings)}
+	if len(x.suppressed) > 0 {
+		out.Suppressed = listed(x.suppressed)
+	}
+	for _, u := range x.unchecked {
+		out.Unchecked = append(out.Unchecked, api.Fact{ID: u.Package.PURL, Package: u.Package.Name, Version: u.Package.Version, Where: u.Package.Path, Text: u.Reason})
+	}
+	return out
+}
+
+// listed returns findings as people are told them, worst first; never nil.
+func listed(findings []evidence.Finding) []api.Finding {
+	out := make([]api.Finding, len(findings))
+	findings = slices.Clone(findings)
 	slices.SortStableFunc(findings, func(p, q evidence.Finding) int {
 		return cmp.Or(cmp.Compare(q.Severity.Rank(), p.Severity.Rank()), cmp.Compare(p.Package, q.Package), cmp.Compare(p.ID, q.ID), cmp.Compare(p.PURL, q.PURL))
 	})
 	for i := range findings {
-		out.Findings = append(out.Findings, finding(&findings[i]))
-	}
-	for _, u := range x.unchecked {
-		out.Unchecked = append(out.Unchecked, api.Fact{ID: u.Package.PURL, Package: u.Package.Name, Version: u.Package.Version, Where: u.Package.Path, Text: u.Reason})
+		out[i] = finding(&findings[i])
 	}
 	return out
 }
@@ -456,6 +468,7 @@ func finding(f *evidence.Finding) api.Finding {
 	return api.Finding{
 		ID: f.ID, Aliases: f.Aliases, Severity: string(f.Severity), Score: f.Score, Vector: f.Vector, Summary: f.Summary, Package: f.Package, PURL: f.PURL,
 		Version: f.Version, Fixed: f.Fixed, Path: f.Path, Places: f.Places, Layer: f.Layer, Malicious: f.Malicious, Published: f.Published, Known: f.Known,
+		VEX: assessment(f.VEX),
 	}
 }
 

@@ -52,7 +52,8 @@ func (p *program) findings() *cobra.Command {
 		Short: "What is wrong with an artifact, worst first",
 		Long: `List the vulnerabilities of an artifact's packages, worst first, as of the
 newest advisories. What no advisories could be matched to is named too: that
-it has no findings does not mean that it is clean.`,
+it has no findings does not mean that it is clean. What does no harm by the
+word of somebody whom the zone's gate believes, by VEX, stands apart.`,
 		Example: `  bonded findings dev/payments/api:1.8
   bonded findings dev/payments/api:1.8 --severity high --fixed --all
   bonded findings dev/payments/api:1.8 -o json`,
@@ -71,9 +72,10 @@ it has no findings does not mean that it is clean.`,
 				return sought(err, args[0], l)
 			}
 			f.Tags = askedFirst(f.Tags, args[0])
-			f.Findings = slices.DeleteFunc(f.Findings, func(x api.Finding) bool {
+			beside := func(x api.Finding) bool {
 				return evidence.Severity(x.Severity).Rank() < evidence.Severity(least).Rank() || fixed_ && x.Fixed == ""
-			})
+			}
+			f.Findings, f.Suppressed = slices.DeleteFunc(f.Findings, beside), slices.DeleteFunc(f.Suppressed, beside)
 			return show(p, f, func(pg *page, f *api.Findings) { pg.findings(f, list, args[0]) })
 		},
 	}
@@ -89,6 +91,7 @@ func (pg *page) findings(f *api.Findings, list listFlags, ref string) {
 	pg.line(pg.bold.Render(named(f.Repository, f.Tags, f.Digest)), "  ", summed(f))
 	pg.snapshot(f.Snapshot, "bonded feed update")
 	pg.findingRows(f.Findings, list, "bonded findings "+ref+" --all")
+	pg.suppressed(f.Suppressed, list, "bonded findings "+ref+" --all")
 	if n := len(f.Unchecked); n > 0 {
 		pg.line()
 		pg.line(pg.wait.Render("NOT CHECKED"), "  ", many(n, "package", "packages"), " that no advisories could be matched to")

@@ -302,6 +302,9 @@ func findings() api.Findings {
 		{ID: "GO-2026-1", Aliases: []string{"GHSA-x", "CVE-2026-1"}, Severity: "high", Package: "golang.org/x/net", PURL: "pkg:golang/golang.org/x/net@0.7.0", Version: "0.7.0", Fixed: "0.38.0", Path: "app/api", Places: 1, Layer: 6},
 		{ID: "CVE-2026-2", Severity: "low", Package: "tar", PURL: "pkg:deb/debian/tar@1.34", Version: "1.34", Path: "var/lib/dpkg/status", Places: 1},
 		{ID: "MAL-2026-3", Severity: "unknown", Package: "evil\x1b]0;x\x07", PURL: "pkg:npm/evil@1", Version: "1", Path: "app", Places: 1, Malicious: true},
+	}, Suppressed: []api.Finding{
+		{ID: "CVE-2026-4", Severity: "high", Package: "zlib", PURL: "pkg:deb/debian/zlib@1.2.13", Version: "1.2.13", Path: "var/lib/dpkg/status", Places: 1,
+			VEX: &api.Assessment{Status: "not_affected", Justification: "vulnerable_code_not_in_execute_path", By: "security@acme.example (https://login.acme.example)", Document: goodDigest}},
 	}, Unchecked: []api.Fact{{ID: "pkg:generic/x", Package: "x", Version: "1", Text: "no advisories for its ecosystem"}}}
 }
 

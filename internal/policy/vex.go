@@ -49,6 +49,16 @@ func (p *gateParser) vexSources(texts []vexText) []vexSource {
 // server that does not have them all cannot use the gate.
 func (g *Gate) VEXFeeds() []string { return slices.Clone(g.feeds) }
 
+// ReadsVEX reports whether the gate takes anybody's word about findings.
+func (g *Gate) ReadsVEX() bool { return len(g.vex) > 0 }
+
+// Assess returns the findings of in that count for the gate, with what is said of
+// them, and those that do no harm by the word of somebody whom it believes.
+func (g *Gate) Assess(in *Input) (findings, suppressed []evidence.Finding) {
+	c := in.canonical(g)
+	return c.Findings, c.suppressed
+}
+
 // assess sets what counts of VEX about each finding, and parts those that do no
 // harm from the others. in is the caller's own, but for its lists.
 func (g *Gate) assess(in *Input) {

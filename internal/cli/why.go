@@ -363,9 +363,14 @@ func (pg *page) lookedAt(d *api.Decision, ref string) {
 	if n := len(d.Inputs.Children); n > 0 {
 		looked = append(looked, many(n, "platform", "platforms"))
 	}
-	looked = append(looked, "at "+d.DecidedAt.UTC().Format(time.RFC3339))
+	at := "at " + d.DecidedAt.UTC().Format(time.RFC3339)
+	if len(looked) > 0 {
+		at = "Looked at: " + strings.Join(looked, ", ") + ", " + at
+	} else {
+		at = "Decided " + at
+	}
 	pg.line()
-	pg.wrap("", "  ", pg.faint.Render("Looked at: "+strings.Join(looked, ", ")))
+	pg.wrap("", "  ", pg.faint.Render(at))
 	if ref != "" {
 		pg.line(pg.faint.Render("More: bonded findings " + ref))
 	}

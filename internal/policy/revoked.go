@@ -20,6 +20,6 @@ const (
 func Revoked(r oci.Repository, d oci.Digest, by *evidence.Revocation) *api.Decision {
 	return &api.Decision{
 		Repository: r.String(), Digest: d.String(), Zone: r.Zone(), Clause: RevokedClause, Outcome: api.Deny, DecidedAt: by.At.Truncate(time.Microsecond),
-		Reasons: []api.Reason{{Rule: RevokedRule, Outcome: api.Deny, Says: by.String(), Remedy: fmt.Sprintf("if trust is back, who may revoke can lift it: bonded revoke lift %d --reason WHY", by.ID)}},
+		Reasons: []api.Reason{{Rule: RevokedRule, Outcome: api.Deny, Says: by.String(), Remedy: fmt.Sprintf("when trust is back: bonded revoke lift %d --reason WHY", by.ID)}},
 	}
 }

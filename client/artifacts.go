@@ -117,10 +117,3 @@ func page(after string, limit int) url.Values {
 	}
 	return v
 }
-
-// Promote takes an artifact to another zone, or says why not: look at the
-// decision of the answer.
-func (c *Client) Promote(ctx context.Context, req api.PromoteRequest) (*api.Promoted, error) {
-	out := new(api.Promoted)
-	return out, c.do(ctx, request{method: http.MethodPost, path: []string{"promote"}, body: req}, out)
-}

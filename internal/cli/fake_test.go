@@ -333,6 +333,21 @@ func (f *fakeServer) acts(handle handler) {
 		}
 		return p, nil
 	})
+	handle("POST /api/v1/rollback", func(r *http.Request) (any, *api.Error) {
+		req := body[api.RollbackRequest](f, r)
+		back := api.RolledBack{Repository: "dev/payments/api", Tag: "1.8", Before: badDigest, Digest: goodDigest, Done: !req.DryRun, Decision: *allowed("dev/payments/api")}
+		if req.To != "" {
+			back.Decision, back.Done = *denied("dev"), false
+		}
+		return back, nil
+	})
+	handle("GET /api/v1/named", func(*http.Request) (any, *api.Error) {
+		return []api.Named{
+			{ID: 3, Digest: goodDigest, State: "admitted", From: now.Add(-time.Hour), Back: 1},
+			{ID: 2, Digest: badDigest, State: "withdrawn", From: now.Add(-2 * time.Hour), To: now.Add(-time.Hour)},
+			{ID: 1, Digest: goodDigest, State: "admitted", To: now.Add(-2 * time.Hour)},
+		}, nil
+	})
 	handle("GET /api/v1/zones", func(*http.Request) (any, *api.Error) { return zones, nil })
 	handle("GET /api/v1/gates", func(*http.Request) (any, *api.Error) {
 		return []api.Gate{{Name: "dev", Digest: gateDigest}, {Name: "production", Digest: gateDigest}}, nil

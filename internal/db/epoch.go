@@ -187,16 +187,3 @@ func (tx *Tx) RaiseEpochs(ctx context.Context, floor int64) (int64, error) {
 	}
 	return n, nil
 }
-
-// advanceNamed is advance of a repository by its name, where there is one.
-func (tx *Tx) advanceNamed(ctx context.Context, r oci.Repository) error {
-	var id int64
-	err := tx.row(ctx, `SELECT id FROM repository WHERE name = ?`, []any{r.String()}, &id)
-	if errors.Is(err, conn.ErrNoRow) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return tx.advance(ctx, id)
-}

@@ -29,6 +29,7 @@ var walks = []struct{ text, why string }{
 	{"FROM entry WHERE 1 = 1 ORDER BY seq", "in the order of the key, with a limit"},
 	{"INSERT INTO entry (seq", "the rows that it is given"},
 	{"SELECT id, 1, 0, 0, x''", "once, by a migration"},
+	{"SELECT t.repository_id, t.name, p.digest, 0, 0, 0", "once, by a migration"},
 	{"FROM snapshot ORDER BY seq", "in the order of the key, one row"},
 	{"FROM job WHERE state = 2 ORDER BY", "the index holds only those"},
 	{"FROM job WHERE state < 2 AND kind", "in the order of the index, until the first of those kinds"},
@@ -162,6 +163,7 @@ func everything(t *testing.T, d *db.DB, c *clock) {
 			note(tx.DecisionHistory(ctx, w.r, w.m.Digest, 10))
 			note(tx.NotesOf(ctx, w.r, w.m.Digest))
 			note(tx.NotesAbout(ctx, w.r, "v1"))
+			note(tx.NamedBy(ctx, w.r, "v1", 0, 10))
 			_, _, err := tx.InForce(ctx, "dev")
 			note(nil, err)
 			return errors.Join(errs...)

@@ -245,14 +245,16 @@ func due(p *repo.Placement) int64 {
 
 // SetTag implements repo.Writer. d must stand in r (repo.ErrNotFound).
 func (tx *Tx) SetTag(ctx context.Context, r oci.Repository, tag string, d oci.Digest) (oci.Digest, error) {
-	before, err := tx.setTag(ctx, r, tag, d)
+	before, err := tx.setTag(ctx, r, tag, d, 0)
 	if err != nil {
 		return oci.Digest{}, fmt.Errorf("setting tag %s of %s: %w", tag, r, err)
 	}
 	return before, nil
 }
 
-func (tx *Tx) setTag(ctx context.Context, r oci.Repository, tag string, d oci.Digest) (oci.Digest, error) {
+// setTag moves a tag. back is the ID of the repo.Named that it goes back to, 0 for
+// none.
+func (tx *Tx) setTag(ctx context.Context, r oci.Repository, tag string, d oci.Digest, back int64) (oci.Digest, error) {
 	var before oci.Digest
 	old, err := tx.digests(ctx, `SELECT p.digest FROM repository r CROSS JOIN tag t CROSS JOIN placement p
 		WHERE r.name = ? AND t.repository_id = r.id AND t.name = ? AND p.id = t.placement_id`, r.String(), tag)
@@ -265,7 +267,14 @@ func (tx *Tx) setTag(ctx context.Context, r oci.Repository, tag string, d oci.Di
 	switch {
 	case d.IsZero() && before.IsZero():
 	case d.IsZero():
-		if err := tx.advanceNamed(ctx, r); err != nil {
+		var rid int64
+		if rid, err = tx.repository(ctx, r); err == nil {
+			err = tx.advance(ctx, rid)
+		}
+		if err == nil {
+			err = tx.unname(ctx, rid, tag)
+		}
+		if err != nil {
 			return before, err
 		}
 		_, err = tx.exec(ctx, `DELETE FROM tag WHERE name = ? AND repository_id = (SELECT id FROM repository WHERE name = ?)`, tag, r.String())
@@ -275,7 +284,7 @@ func (tx *Tx) setTag(ctx context.Context, r oci.Repository, tag string, d oci.Di
 			err = tx.moveTag(ctx, rid, tag, pid)
 		}
 		if err == nil && before != d {
-			err = tx.advance(ctx, rid)
+			err = tx.renamed(ctx, rid, tag, before, named{d, back})
 		}
 		if subject, ok := repo.EvidenceTag(tag); ok && err == nil {
 			_, err = tx.exec(ctx, `INSERT INTO about (subject, manifest_id)

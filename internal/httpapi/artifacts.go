@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"regexp"
 
-	"github.com/bonded-dev/bonded/api"
-	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
 )
@@ -83,45 +81,4 @@ func (c *call) affected() error {
 		return err
 	}
 	return c.write(c.o.Explain.Affected(c.r.Context(), c.sight(), id, repo.Page{After: c.query.Get("after"), Limit: limit}))
-}
-
-// promote checks both ends: pull where the artifact stands, promote where it
-// should go.
-func (c *call) promote() error {
-	var req api.PromoteRequest
-	if err := c.decode(&req); err != nil {
-		return err
-	}
-	ref, err := reference(req.Reference)
-	if err != nil {
-		return err
-	}
-	if ref.Repository.IsZero() {
-		return fmt.Errorf("%w: %s does not say which placement is meant: want ZONE/PATH with tag or digest, such as dev/app:1.0", oci.ErrNameInvalid, oci.Quote(req.Reference))
-	}
-	if req.To == "" {
-		return fmt.Errorf("%w: to is missing: the zone to promote to", errBody)
-	}
-	if err := checkZone(req.To); err != nil {
-		return err
-	}
-	for _, tag := range req.Tags {
-		if err := oci.CheckTag(tag); err != nil {
-			return err
-		}
-	}
-	target, err := ref.Repository.InZone(req.To)
-	if err != nil {
-		return err
-	}
-	v, ok := c.sight()(ref.Repository)
-	if !ok {
-		return fmt.Errorf("no repository %s that %s can see: %w", ref.Repository, c.p.Name(), repo.ErrNotFound)
-	}
-	act, err := authz.Check(c.p, authz.Promote, target, c.o.Open)
-	if err != nil {
-		return err
-	}
-	out, err := c.o.Promote.Promote(c.r.Context(), act, v, ref, req)
-	return c.write(c.provenPromotion(req.DryRun, out, err))
 }

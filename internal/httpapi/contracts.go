@@ -80,16 +80,6 @@ type Lister interface {
 	Artifacts(ctx context.Context, s repo.Sight, l assess.Listing, page repo.Page) (*api.Page[api.ListedArtifact], error)
 }
 
-// Promoter takes a placement to another zone.
-type Promoter interface {
-	// Promote decides, and unless req.DryRun acts on an allow. act is one of
-	// promote on the target repository: the source's path in zone req.To. v is
-	// how the caller views the source, where it may pull; ref is req.Reference
-	// as it was read. A decision other than allow is no error. Errors match
-	// also ErrNoWay, and repo.ErrConflict when source or target changed meanwhile.
-	Promote(ctx context.Context, act authz.Act, v repo.Viewer, ref oci.Reference, req api.PromoteRequest) (*api.Promoted, error)
-}
-
 // Zones tells how the registry is cut and judged. Any authenticated caller may
 // know.
 type Zones interface {

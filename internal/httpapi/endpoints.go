@@ -73,6 +73,10 @@ var endpoints = []endpoint{
 		{name: "verdict", about: "only these", values: verdicts()}, afterParam, limitParam,
 	}, answer: typeOf[api.Page[api.ListedArtifact]](), serve: (*call).artifacts},
 	{method: "POST", path: "/promote", access: anyone, summary: "Take an artifact to another zone; needs promote on the target repository and pull on the source", body: typeOf[api.PromoteRequest](), answer: typeOf[api.Promoted](), serve: (*call).promote},
+	{method: "POST", path: "/rollback", access: known, summary: "Let a tag name again what it named before; needs promote and pull on its repository", body: typeOf[api.RollbackRequest](), answer: typeOf[api.RolledBack](), serve: (*call).rollback},
+	{method: "GET", path: "/named", access: anyone, summary: "List what a tag has named, newest first", query: []parameter{
+		{name: "ref", about: "repository:tag", required: true}, {name: "after", about: "id of the last on the page before", number: true}, limitParam,
+	}, answer: typeOf[[]api.Named](), serve: (*call).named},
 
 	{method: "GET", path: "/custody", access: known, summary: "Tell what happened to an artifact; needs read-audit, or export in the repositories where it stands", query: []parameter{refParam}, answer: typeOf[api.CustodyTimeline](), serve: (*call).custody},
 	{method: "POST", path: "/custody/export", access: known, summary: "Make the file that proves all that is known of an artifact, offline; needs export in the repositories where it stands", body: typeOf[api.CustodyRequest](), answer: typeOf[api.Custody](), serve: (*call).exportCustody},

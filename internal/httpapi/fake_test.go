@@ -130,6 +130,17 @@ func (f *fake) Promote(_ context.Context, act authz.Act, v repo.Viewer, ref oci.
 	return &api.Promoted{From: ref.String(), To: act.Repository().String(), Tags: req.Tags, Decision: api.Decision{Outcome: api.Deny}}, f.note("promote as %s", v.Principal)
 }
 
+func (f *fake) Rollback(_ context.Context, act authz.Act, v repo.Viewer, ref oci.Reference, to oci.Digest, req api.RollbackRequest) (*api.RolledBack, error) {
+	if err := act.Permits(ref.Repository, authz.Promote); err != nil {
+		f.t.Error(err)
+	}
+	return &api.RolledBack{Repository: ref.Repository.String(), Tag: ref.Tag, Digest: to.String(), Done: !req.DryRun, Decision: api.Decision{Outcome: api.Allow}}, f.note("rollback as %s: %s", v.Principal, req.Reason)
+}
+
+func (f *fake) Named(_ context.Context, p authz.Principal, v repo.Viewer, ref oci.Reference, before int64, limit int) ([]api.Named, error) {
+	return []api.Named{{ID: 7, Digest: someDigest, State: "admitted", From: epoch}}, f.note("named %s as %s %s, %d from %d", ref, p.Name(), v.Principal, limit, before)
+}
+
 func (f *fake) Zones(context.Context) ([]api.Zone, error) { return nil, f.note("zones") }
 
 func (f *fake) Gates(context.Context) ([]api.Gate, error) {

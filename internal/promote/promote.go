@@ -39,6 +39,7 @@ type Tx interface {
 	repo.Writer
 	repo.Graph
 	repo.Trust
+	repo.Past
 	audit.Outbox
 	job.Enqueuer
 	// InForce returns the number of the advisories in force, and the gate of a
@@ -228,29 +229,18 @@ type move struct {
 	verdict    *Verdict
 	seen       map[oci.Digest]bool // what collect has found
 	placed     map[oci.Digest]bool // what place has been through
+	evidence   []oci.Digest        // what goes along, sorted
 	closure    []oci.Digest        // result
 }
 
 func (m *move) commit(ctx context.Context, tx Tx) error {
-	if err := m.inForce(ctx, tx); err != nil {
+	if err := m.stillCounts(ctx, tx); err != nil {
 		return err
-	}
-	if err := m.stillTrusted(ctx, tx); err != nil {
-		return err
-	}
-	m.closure, m.seen, m.placed = nil, map[oci.Digest]bool{}, map[oci.Digest]bool{}
-	var evidence []oci.Digest
-	if err := m.collect(ctx, tx, m.digest, m.seen, &evidence); err != nil {
-		return err
-	}
-	slices.SortFunc(evidence, compareDigests)
-	if !slices.Equal(evidence, m.verdict.Evidence) {
-		return fmt.Errorf("evidence about %s: %w", m.digest, repo.ErrConflict)
 	}
 	if err := m.place(ctx, tx, m.digest, *m.verdict); err != nil {
 		return err
 	}
-	for _, d := range evidence {
+	for _, d := range m.evidence {
 		if err := m.attach(ctx, tx, d); err != nil {
 			return err
 		}

@@ -10,7 +10,6 @@ import (
 	"github.com/bonded-dev/bonded/internal/assess"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/db"
-	"github.com/bonded-dev/bonded/internal/httpapi"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/promote"
 	"github.com/bonded-dev/bonded/internal/push"
@@ -68,34 +67,6 @@ func (r remover) DeleteBlob(ctx context.Context, acts []authz.Act, v repo.Viewer
 	}
 	return err
 }
-
-// promoter is promote as the management API needs it.
-type promoter struct {
-	flow *promote.Flow
-	open authz.Open
-}
-
-func (p promoter) Promote(ctx context.Context, act authz.Act, v repo.Viewer, ref oci.Reference, req api.PromoteRequest) (*api.Promoted, error) {
-	from, err := authz.Check(act.Principal(), authz.Pull, ref.Repository, p.open)
-	if err != nil {
-		if from, err = authz.Check(act.Principal(), authz.PullFromQuarantine, ref.Repository, p.open); err != nil {
-			return nil, err
-		}
-	}
-	out, err := p.flow.Promote(ctx, act, from, promote.Request{From: ref, Viewer: v, Tags: req.Tags, DryRun: req.DryRun})
-	if errors.Is(err, promote.ErrNoWay) {
-		return nil, noWay{err}
-	}
-	if errors.Is(err, promote.ErrNotAdmitted) {
-		return nil, fmt.Errorf("%w: %w", repo.ErrConflict, err)
-	}
-	return out, err
-}
-
-// noWay is an error of promote that also matches httpapi.ErrNoWay.
-type noWay struct{ error }
-
-func (e noWay) Unwrap() []error { return []error{e.error, httpapi.ErrNoWay} }
 
 // zoneTeller answers how the registry is cut and judged.
 type zoneTeller struct {

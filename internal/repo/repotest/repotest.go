@@ -25,6 +25,7 @@ type Tx interface {
 	repo.Writer
 	repo.Graph
 	repo.Lister
+	repo.Past
 }
 
 // Store is what is tested. Reader answers outside of transactions.
@@ -52,6 +53,7 @@ func Run(t *testing.T, open func(t *testing.T, clock func() time.Time) Store) {
 		{"blobs through leases", testLeases},
 		{"why a blob is refused", testRefused},
 		{"tags are listed in pages", testTags},
+		{"what a tag has named", testNamed},
 		{"referrers", testReferrers},
 		{"repositories", testRepositories},
 		{"what stands in a repository, newest first", testNewest},

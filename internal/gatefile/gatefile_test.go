@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bonded-dev/bonded/internal/policy"
 	"github.com/bonded-dev/bonded/internal/gatefile"
+	"github.com/bonded-dev/bonded/internal/policy"
 )
 
 func file(t *testing.T, name, text string) string {

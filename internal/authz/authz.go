@@ -7,6 +7,7 @@ package authz
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -162,6 +163,27 @@ func (p Principal) Name() string {
 	return p.Issuer + "#" + p.Subject
 }
 
+// claimGroups holds the groups that the issuer says a principal is in, one a line.
+const claimGroups = "groups"
+
+// InGroups returns claims with the groups that a principal is in.
+func InGroups(claims map[string]string, groups []string) map[string]string {
+	if len(groups) == 0 {
+		return claims
+	}
+	with := map[string]string{claimGroups: strings.Join(groups, "\n")}
+	maps.Copy(with, claims)
+	return with
+}
+
+// Groups returns the groups that p is in, as its issuer says.
+func (p Principal) Groups() []string {
+	if p.Claims[claimGroups] == "" {
+		return nil
+	}
+	return strings.Split(p.Claims[claimGroups], "\n")
+}
+
 // IsAnonymous reports whether nobody authenticated.
 func (p Principal) IsAnonymous() bool { return p.Method == "anonymous" || p.Method == "" }
 
@@ -182,7 +204,8 @@ type Refusal struct {
 	Principal  string
 	Verb       Verb
 	Repository oci.Repository
-	Anonymous  bool // authenticating may help
+	Pattern    string // all repositories that it takes, where that was asked
+	Anonymous  bool   // authenticating may help
 }
 
 // ErrNotPermitted matches every Refusal.
@@ -190,7 +213,10 @@ var ErrNotPermitted = errors.New("not permitted")
 
 func (r *Refusal) Error() string {
 	where := "on this server"
-	if !r.Repository.IsZero() {
+	switch {
+	case r.Pattern != "":
+		where = "in all of " + r.Pattern
+	case !r.Repository.IsZero():
 		where = "in " + r.Repository.String()
 	}
 	next := "ask an administrator for a role with that verb: bonded principal grant " + r.Principal + " ROLE=PATTERN"

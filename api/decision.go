@@ -124,6 +124,8 @@ type Inputs struct {
 	// Waivers lists, by id, the waivers about this placement that were in force,
 	// sorted.
 	Waivers []string `json:"waivers,omitempty"`
+	// WaiverAct is the number of the latest act on waivers of the zone.
+	WaiverAct int64 `json:"waiver_act,omitempty"`
 	// Data lists the digests of the data that the gate's rules name, by the
 	// data's name.
 	Data []string `json:"data,omitempty"`

@@ -55,7 +55,8 @@ type Options struct {
 // Assessor decides placements. It is safe for concurrent use.
 type Assessor struct {
 	Options
-	fresh freshness
+	fresh   freshness
+	waivers waivers
 }
 
 // New returns an Assessor, or an error naming a zone whose gate is missing.

@@ -162,11 +162,20 @@ func (a *Assessor) said(ctx context.Context, p *repo.Placement) (*Recorded, erro
 	})
 }
 
+// stateOf is the state of a placement: what is over is withdrawn, whether that is
+// recorded or not.
+func stateOf(p *repo.Placement) repo.State {
+	if p.Over {
+		return repo.Withdrawn
+	}
+	return p.State
+}
+
 // standsAs is the state of a placement as people are told it: what no revocation
 // withdraws any more, and what its gate has not let in yet, is held.
 func standsAs(ctx context.Context, tx Tx, p *repo.Placement) (string, error) {
 	if p.State != repo.Revoked {
-		return string(p.State), nil
+		return string(stateOf(p)), nil
 	}
 	by, err := tx.Withdrawing(ctx, p.Repository, p.Digest)
 	if by == nil {

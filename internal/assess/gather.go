@@ -109,6 +109,8 @@ type asked struct {
 	known    map[oci.Digest]*relative // below the index that was asked about first
 	// distrusted is what trust has ended in; set by the first ask.
 	distrusted *distrusted
+	// waived is what is waived in the zone; likewise.
+	waived *waived
 }
 
 // ask runs the gate of q.at's zone.
@@ -136,6 +138,11 @@ func (a *Assessor) ask(ctx context.Context, q asked) (*Verdict, error) {
 			return nil, err
 		}
 	}
+	if q.waived == nil {
+		if q.waived, err = a.waivedIn(ctx, q.at.Repository.Zone()); err != nil {
+			return nil, err
+		}
+	}
 	if err := a.drop(ctx, q.distrusted, x); err != nil {
 		return nil, err
 	}
@@ -152,7 +159,7 @@ func (a *Assessor) ask(ctx context.Context, q asked) (*Verdict, error) {
 	if err != nil {
 		return nil, fmt.Errorf("judging %s@%s: %w", q.at.Repository, q.at.Digest, err)
 	}
-	v.Decision.Inputs.Revocations = q.distrusted.seq
+	v.Decision.Inputs.Revocations, v.Decision.Inputs.WaiverAct = q.distrusted.seq, q.waived.act
 	slices.SortFunc(v.Evidence, compareDigests)
 	v.Evidence = slices.Compact(v.Evidence)
 	return v, nil
@@ -165,7 +172,7 @@ func (a *Assessor) input(q asked, x *examined) *policy.Input {
 		Repository: q.at.Repository, Digest: q.at.Digest, Zone: q.at.Repository.Zone(), Kind: x.stored.Kind, Now: a.Clock(),
 		Manifest: x.manifest, Image: x.image, InventoryDigest: x.digest, ExtractorSet: a.Analyst.Set(),
 		Findings: x.findings, Unchecked: x.unchecked, Snapshot: x.snapshot, Evidence: slices.Concat(x.referrers, x.lent),
-		BroughtBy: q.at.BroughtBy, Engine: a.Engine,
+		BroughtBy: q.at.BroughtBy, Waivers: q.waived.permissions(), Engine: a.Engine,
 	}
 	if x.evidence != nil {
 		in.Verified = x.evidence.verified
@@ -263,7 +270,7 @@ func (a *Assessor) relative(ctx context.Context, q asked, d oci.Digest) (*relati
 	}
 	at := placed.Placement
 	at.Repository = q.at.Repository
-	verdict, err := a.ask(ctx, asked{from: q.from, at: at, clause: q.clause, recorded: q.recorded, depth: q.depth + 1, index: q.index, trusted: q.trusted, known: q.known, distrusted: q.distrusted})
+	verdict, err := a.ask(ctx, asked{from: q.from, at: at, clause: q.clause, recorded: q.recorded, depth: q.depth + 1, index: q.index, trusted: q.trusted, known: q.known, distrusted: q.distrusted, waived: q.waived})
 	return &relative{present: true, verdict: verdict}, err
 }
 

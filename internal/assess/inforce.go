@@ -111,5 +111,12 @@ func (a *Assessor) stillInForce(ctx context.Context, tx Tx, r oci.Repository, v 
 	if v.Decision.Inputs.Revocations != seq {
 		return fmt.Errorf("%s was judged under revocation %d, and %d is the latest: %w", r, v.Decision.Inputs.Revocations, seq, repo.ErrConflict)
 	}
+	act, err := tx.WaiverAct(ctx, r.Zone())
+	if err != nil {
+		return err
+	}
+	if v.Decision.Inputs.WaiverAct != act {
+		return fmt.Errorf("%s was judged by what was waived at act %d, and %d is the latest: %w", r, v.Decision.Inputs.WaiverAct, act, repo.ErrConflict)
+	}
 	return a.sameGate(r, gate)
 }

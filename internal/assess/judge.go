@@ -191,6 +191,9 @@ func (a *Assessor) apply(ctx context.Context, tx Tx, s *standing, j judged) erro
 	if err := a.applyToTags(ctx, tx, at, s.notes, j); err != nil {
 		return err
 	}
+	if err := a.stayAtOnce(ctx, tx, &at, d); err != nil {
+		return err
+	}
 	if !changed && at.State == s.at.State {
 		return nil
 	}
@@ -227,7 +230,7 @@ func (a *Assessor) settle(at *repo.Placement, d *api.Decision) {
 	if d.Clause == string(policy.Enter) {
 		switch d.Outcome {
 		case api.Allow:
-			at.State, at.AdmittedAt = repo.Admitted, d.DecidedAt
+			at.State, at.AdmittedAt, at.StayUntil = repo.Admitted, d.DecidedAt, policy.WaivedUntil(d)
 		case api.Deny:
 			at.State = repo.Denied
 		default:

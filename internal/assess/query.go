@@ -166,7 +166,7 @@ func (f *found) artifact() api.Artifact {
 	p := f.placed
 	return api.Artifact{
 		Repository: p.Repository.String(), Digest: p.Manifest.Digest.String(), Tags: f.tags,
-		Kind: string(p.Manifest.Kind), State: string(p.State), MediaType: p.MediaType,
+		Kind: string(p.Manifest.Kind), State: string(stateOf(&p.Placement)), MediaType: p.MediaType,
 	}
 }
 
@@ -202,6 +202,11 @@ func (a *Assessor) Why(ctx context.Context, s repo.Sight, ref oci.Reference, zon
 		return w, err
 	}
 	w.Decision = &recorded.Decision
+	if p.Over { // what is in force is what it will say
+		if w.Decision, err = a.over(ctx, p); err != nil {
+			return nil, err
+		}
+	}
 	if recorded.Decision.Outcome == api.Allow {
 		w.Next = a.onward(p, f.others)
 	}
@@ -214,7 +219,7 @@ func (a *Assessor) Why(ctx context.Context, s repo.Sight, ref oci.Reference, zon
 // onward returns the zones that lead on from where p stands, but those in which
 // the caller sees it.
 func (a *Assessor) onward(p *repo.Placement, others []api.Placement) (zones []string) {
-	if p.State != repo.Admitted {
+	if !p.Stands() {
 		return nil
 	}
 	from := p.Repository.Zone()
@@ -245,7 +250,7 @@ func (a *Assessor) whyNotHere(ctx context.Context, s repo.Sight, ref oci.Referen
 			return nil, err
 		}
 		f, err := a.find(ctx, s, source, "")
-		if errors.Is(err, repo.ErrNotFound) || err == nil && f.placed.State != repo.Admitted {
+		if errors.Is(err, repo.ErrNotFound) || err == nil && !f.placed.Stands() {
 			continue
 		}
 		if err != nil {
@@ -303,7 +308,7 @@ func (a *Assessor) passing(ctx context.Context, f *found) (string, []string, err
 				return err
 			}
 			p := placed.Placement
-			if p.State != repo.Admitted || !v.Visible(&p) || p.Kind != f.placed.Manifest.Kind || p.Digest == f.placed.Manifest.Digest || !p.StayUntil.IsZero() {
+			if !p.Stands() || !v.Visible(&p) || p.Kind != f.placed.Manifest.Kind || p.Digest == f.placed.Manifest.Digest || !p.StayUntil.IsZero() {
 				continue
 			}
 			switch {
@@ -323,7 +328,7 @@ func (a *Assessor) passing(ctx context.Context, f *found) (string, []string, err
 
 func placement(p *repo.Placement, tags []string) api.Placement {
 	return api.Placement{
-		Repository: p.Repository.String(), Digest: p.Digest.String(), Tags: tags, Kind: string(p.Kind), State: string(p.State),
+		Repository: p.Repository.String(), Digest: p.Digest.String(), Tags: tags, Kind: string(p.Kind), State: string(stateOf(p)),
 		BroughtBy: p.BroughtBy, BroughtAt: p.BroughtAt, AdmittedAt: p.AdmittedAt, StayUntil: p.StayUntil, Sentence: p.Sentence,
 	}
 }

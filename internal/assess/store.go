@@ -6,6 +6,7 @@ import (
 
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/audit"
+	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/job"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
@@ -106,6 +107,18 @@ type InForce interface {
 	PutGate(ctx context.Context, zone string, gate oci.Digest) (before oci.Digest, err error)
 }
 
+// Waivers tells what is waived at the moment of a transaction. A decision that was
+// made by anything else is not recorded.
+type Waivers interface {
+	// WaiverAct returns the number of the latest act on waivers of a zone, 0 when
+	// there is none.
+	WaiverAct(ctx context.Context, zone string) (int64, error)
+	// WaiversAt returns the waivers of a zone that somebody had granted and that had
+	// not ended right after that act, whatever their times are, with the grants of
+	// then.
+	WaiversAt(ctx context.Context, zone string, act int64) ([]evidence.Waiver, error)
+}
+
 // Tx is what an assessment reads and changes.
 type Tx interface {
 	repo.Reader
@@ -120,6 +133,7 @@ type Tx interface {
 	Notes
 	Distrust
 	InForce
+	Waivers
 	EvidenceRows
 	vuln.Publisher
 	audit.Outbox

@@ -99,7 +99,7 @@ func (db *DB) EachPlacement(ctx context.Context, fn func(p *repo.Placement) erro
 		if err := rows.Scan(append([]any{&id}, row.dest()...)...); err != nil {
 			return 0, nil, err
 		}
-		p, err := row.placement()
+		p, err := row.placement(micros(db.clock()))
 		return id, func() error { return fn(&p) }, err
 	})
 }
@@ -189,7 +189,7 @@ func (db *DB) PlacementOf(ctx context.Context, r oci.Repository, d oci.Digest) (
 	if err != nil {
 		return nil, missing(err, "placement "+r.String()+"@"+d.String())
 	}
-	p, err := row.placement()
+	p, err := row.placement(micros(db.clock()))
 	return &p, err
 }
 

@@ -18,7 +18,7 @@ func (tx *Tx) Unknown(ctx context.Context, r oci.Repository, ds []oci.Digest, v 
 	for i, d := range ds {
 		wanted[i] = d.String()
 	}
-	cond, args := readable(v)
+	cond, args := tx.readable(v)
 	err := chunks(wanted, func(part []any) error {
 		query := list(`SELECT c.digest FROM repository r CROSS JOIN content c WHERE r.name = ? AND c.digest IN (#) AND c.size >= 0 AND (
 			EXISTS (SELECT 1 FROM lease l WHERE l.repository_id = r.id AND l.content_id = c.id AND l.principal = ? AND l.until > ?)

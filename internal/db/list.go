@@ -53,7 +53,7 @@ func (tx *Tx) Newest(ctx context.Context, r oci.Repository, s repo.State, before
 			var row placementRow
 			err := rows.Scan(append([]any{&l.Position}, row.dest()...)...)
 			if err == nil {
-				l.Placement, err = row.placement()
+				l.Placement, err = row.placement(tx.now())
 			}
 			all = append(all, l)
 			return err

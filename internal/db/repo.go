@@ -28,7 +28,7 @@ func (r *placementRow) dest() []any {
 		&r.stayUntil, &r.recheckAt, &r.decision, &r.sentence, &r.vers}
 }
 
-func (r *placementRow) placement() (p repo.Placement, err error) {
+func (r *placementRow) placement(now int64) (p repo.Placement, err error) {
 	if p.Repository, err = oci.ParseRepository(r.repository); err != nil {
 		return repo.Placement{}, err
 	}
@@ -39,6 +39,7 @@ func (r *placementRow) placement() (p repo.Placement, err error) {
 	p.BroughtAt, p.AdmittedAt = timeOf(r.broughtAt), timeOf(r.admittedAt)
 	p.StayUntil, p.RecheckAt = timeOf(r.stayUntil), timeOf(r.recheckAt)
 	p.Decision, p.Sentence, p.Version = r.decision, r.sentence, r.vers
+	p.Over = p.State == repo.Admitted && r.stayUntil != 0 && r.stayUntil <= now
 	return p, nil
 }
 
@@ -50,7 +51,7 @@ func (tx *Tx) placements(ctx context.Context, query string, args ...any) ([]repo
 		if err := rows.Scan(r.dest()...); err != nil {
 			return err
 		}
-		p, err := r.placement()
+		p, err := r.placement(tx.now())
 		all = append(all, p)
 		return err
 	})
@@ -128,7 +129,7 @@ func (tx *Tx) lookup(ctx context.Context, r oci.Repository, s repo.Selector, v r
 		return nil, fmt.Errorf("looking up a manifest in %s: %w", r, err)
 	}
 	var placed repo.Placed
-	if placed.Placement, err = p.placement(); err == nil {
+	if placed.Placement, err = p.placement(tx.now()); err == nil {
 		placed.Manifest, err = m.manifest(placed.Placement.Digest)
 	}
 	if err != nil {
@@ -139,7 +140,7 @@ func (tx *Tx) lookup(ctx context.Context, r oci.Repository, s repo.Selector, v r
 
 // hidden reports whether v may not see the evidence p.
 func (tx *Tx) hidden(ctx context.Context, p *repo.Placement, v repo.Viewer) (bool, error) {
-	cond, args := visible(v)
+	cond, args := tx.visible(v)
 	var n int
 	err := tx.row(ctx, `SELECT COUNT(*) FROM repository r CROSS JOIN placement p
 		WHERE r.name = ? AND p.repository_id = r.id AND p.digest = ? AND `+cond,
@@ -149,7 +150,7 @@ func (tx *Tx) hidden(ctx context.Context, p *repo.Placement, v repo.Viewer) (boo
 
 // Tags implements repo.Reader.
 func (tx *Tx) Tags(ctx context.Context, r oci.Repository, v repo.Viewer, page repo.Page) ([]string, error) {
-	cond, args := visible(v)
+	cond, args := tx.visible(v)
 	from := func(table string) string {
 		return `SELECT t.name FROM repository r CROSS JOIN ` + table + ` t CROSS JOIN placement p
 			WHERE r.name = ? AND t.repository_id = r.id AND t.name > ? AND p.id = t.placement_id AND ` + cond
@@ -173,7 +174,7 @@ func (tx *Tx) Tags(ctx context.Context, r oci.Repository, v repo.Viewer, page re
 
 // known returns repo.ErrNotFound for a repository in which v can see nothing.
 func (tx *Tx) known(ctx context.Context, r oci.Repository, v repo.Viewer) error {
-	cond, args := visible(v)
+	cond, args := tx.visible(v)
 	var n int
 	err := tx.row(ctx, `SELECT 1 FROM repository r CROSS JOIN placement p
 		WHERE r.name = ? AND p.repository_id = r.id AND `+cond+` LIMIT 1`, append([]any{r.String()}, args...), &n)
@@ -185,7 +186,7 @@ func (tx *Tx) known(ctx context.Context, r oci.Repository, v repo.Viewer) error 
 
 // Referrers implements repo.Reader.
 func (tx *Tx) Referrers(ctx context.Context, r oci.Repository, subject oci.Digest, artifactType string, v repo.Viewer, page repo.Page) ([]oci.Descriptor, error) {
-	cond, args := visible(v)
+	cond, args := tx.visible(v)
 	args = append([]any{subject.String(), page.After, artifactType, artifactType, r.String()}, args...)
 	var found []oci.Descriptor
 	left := oci.MaxManifest
@@ -241,7 +242,7 @@ func scanReferrer(rows *sql.Rows) (oci.Descriptor, error) {
 
 // concealed reports whether d stands in r and v may not see it.
 func (tx *Tx) concealed(ctx context.Context, r oci.Repository, d oci.Digest, v repo.Viewer) (bool, error) {
-	cond, args := visible(v)
+	cond, args := tx.visible(v)
 	var n int
 	err := tx.row(ctx, `SELECT COUNT(*) FROM repository r CROSS JOIN placement p
 		WHERE r.name = ? AND p.repository_id = r.id AND p.digest = ? AND p.state <> 'removed' AND NOT `+cond,
@@ -267,7 +268,7 @@ func (tx *Tx) BlobAccess(ctx context.Context, r oci.Repository, d oci.Digest, v 
 // blobAccess is BlobAccess without Refused. The lease comes first: who pushes the
 // hundredth image on a base that was denied looks at none of the others.
 func (tx *Tx) blobAccess(ctx context.Context, r oci.Repository, d oci.Digest, v repo.Viewer) (*repo.BlobAccess, error) {
-	cond, args := readable(v)
+	cond, args := tx.readable(v)
 	var a repo.BlobAccess
 	var ok int
 	err := tx.row(ctx, `SELECT c.size, CASE
@@ -302,9 +303,9 @@ func (tx *Tx) refused(ctx context.Context, r oci.Repository, d oci.Digest) (*rep
 				WHERE h.repository_id = (SELECT n.id FROM repository n WHERE n.name = ?) AND h.content_id = (SELECT c.id FROM content c WHERE c.digest = ?)
 				ORDER BY h.placement_id DESC LIMIT ?) AS newest
 			CROSS JOIN placement p CROSS JOIN repository r
-		WHERE p.id = newest.placement_id AND r.id = p.repository_id AND p.state IN ('held', 'denied', 'withdrawn', 'revoked')
+		WHERE p.id = newest.placement_id AND r.id = p.repository_id AND (p.state IN ('held', 'denied', 'withdrawn', 'revoked') OR p.state = 'admitted' AND p.stay_until <> 0 AND p.stay_until <= ?)
 		ORDER BY CASE p.state WHEN 'held' THEN 0 WHEN 'denied' THEN 1 ELSE 2 END, p.brought_at DESC, p.digest LIMIT 1`,
-		r.String(), d.String(), refusedOf)
+		r.String(), d.String(), refusedOf, tx.now())
 	if err != nil {
 		return nil, err
 	}
@@ -318,8 +319,8 @@ func (tx *Tx) refused(ctx context.Context, r oci.Repository, d oci.Digest) (*rep
 // visible that its subject does not make visible.
 func (tx *Tx) Repositories(ctx context.Context, page repo.Page) ([]oci.Repository, error) {
 	names, err := tx.texts(ctx, `SELECT r.name FROM repository r
-		WHERE r.name > ? AND EXISTS (SELECT 1 FROM placement p WHERE p.repository_id = r.id AND p.state = 'admitted')
-		ORDER BY r.name LIMIT ?`, page.After, limit(page.Limit))
+		WHERE r.name > ? AND EXISTS (SELECT 1 FROM placement p WHERE p.repository_id = r.id AND p.state = 'admitted' AND (p.stay_until = 0 OR p.stay_until > ?))
+		ORDER BY r.name LIMIT ?`, page.After, tx.now(), limit(page.Limit))
 	if err != nil {
 		return nil, fmt.Errorf("listing repositories: %w", err)
 	}

@@ -105,7 +105,7 @@ func (tx *Tx) Marked(ctx context.Context, id int64, step revoke.Step, max int) (
 			err := rows.Scan(append(row.dest(), &state, &m.Sentence, &m.Decision, &m.How, &m.Standing)...)
 			if err == nil {
 				m.State = repo.State(state)
-				m.At, err = row.placement()
+				m.At, err = row.placement(tx.now())
 			}
 			found = append(found, m)
 			return err

@@ -10,26 +10,30 @@ import "github.com/bonded-dev/bonded/internal/repo"
 // who brought it. The subject can be evidence itself, so the chain is followed
 // to the first placement that is none, or whose subject is not here. What a tag
 // of cosign's older form once said is as good as a subject.
-func visible(v repo.Viewer) (string, []any) { return seen(v, `'held', 'denied'`) }
+func (tx *Tx) visible(v repo.Viewer) (string, []any) { return seen(v, `'held', 'denied'`, tx.now()) }
 
 // readable is visible for the blobs of a placement: those of a denied one stay
 // closed to who brought it.
-func readable(v repo.Viewer) (string, []any) { return seen(v, `'held'`) }
+func (tx *Tx) readable(v repo.Viewer) (string, []any) { return seen(v, `'held'`, tx.now()) }
+
+// admitted is a placement that stands by now, which is the parameter: one whose
+// time is over is withdrawn, whether that is recorded or not.
+const admitted = `p.state = 'admitted' AND (p.stay_until = 0 OR p.stay_until > ?)`
 
 // seen is the condition for one who sees what it brought in these states of the
 // intake.
-func seen(v repo.Viewer, intake string) (string, []any) {
-	standing, about := `p.state = 'admitted' OR p.state IN (`+intake+`) AND p.brought_by = ?`, chain
-	switch {
-	case v.Quarantine:
+func seen(v repo.Viewer, intake string, now int64) (string, []any) {
+	if v.Quarantine {
 		return `p.state NOT IN ('removed', 'revoked')`, nil
-	case v.Own:
-		standing, about = `p.state IN ('admitted', `+intake+`) AND p.brought_by = ?`, chainOwn
 	}
-	return `(` + standing + ` OR p.state = 'attached' AND ` + about + ` = 1)`, []any{v.Principal, v.Principal}
+	standing, about := admitted+` OR p.state IN (`+intake+`) AND p.brought_by = ?`, chain
+	if v.Own {
+		standing, about = `(`+admitted+` OR p.state IN (`+intake+`)) AND p.brought_by = ?`, chainOwn
+	}
+	return `(` + standing + ` OR p.state = 'attached' AND ` + about + ` = 1)`, []any{now, v.Principal, now, v.Principal}
 }
 
-// chain is 1 where the viewer, its one parameter, may see the evidence p, and
+// chain is 1 where the viewer, the second parameter, may see the evidence p, and
 // chainOwn where it sees only its own. Chains longer than the limit are not
 // visible.
 const (
@@ -43,7 +47,7 @@ const (
 				AND os.repository_id = p.repository_id AND os.digest = o.subject AND os.state <> 'removed'
 			ORDER BY o.subject LIMIT 1), ''), 0
 		UNION ALL
-		SELECT s.state, s.brought_by, sm.subject, up.depth + 1
+		SELECT CASE WHEN s.state = 'admitted' AND s.stay_until <> 0 AND s.stay_until <= ? THEN 'withdrawn' ELSE s.state END, s.brought_by, sm.subject, up.depth + 1
 		FROM up
 		CROSS JOIN placement s
 		CROSS JOIN manifest sm

@@ -28,6 +28,12 @@ type Waiver struct {
 	Owner         string `json:"owner"` // who answers for what is waived
 	Reason        string `json:"reason"`
 	Justification string `json:"justification,omitempty"` // one of VEX's
+	// AskedBy is who asked for it, by name. Where several have to grant a waiver,
+	// their own yes is not one of them.
+	AskedBy string `json:"asked_by,omitempty"`
+	// Follow lets a waiver about a digest hold for others in its repositories, as
+	// far as Follows says.
+	Follow bool `json:"follow,omitempty"`
 	// Granted are those who said yes, in the order in which they did, each once.
 	Granted []Grantor `json:"granted"`
 
@@ -82,6 +88,10 @@ func (w *Waiver) validate() error {
 		return errors.New("it has no reason: it is what an auditor reads")
 	case w.Justification != "" && !slices.Contains(justifications, w.Justification):
 		return fmt.Errorf("its justification is %s, want one of %s", oci.Quote(w.Justification), strings.Join(justifications, ", "))
+	case w.Follow && (w.Digest.IsZero() || w.Advisory == "" || w.version() == ""):
+		return errors.New("it is to follow to other digests, and what was looked at is not written out: name the digest, the advisory, and the package with its version")
+	case w.Follow && w.Justification == "":
+		return errors.New("it is to follow to other digests while its justification holds, and has none")
 	case w.Until.IsZero():
 		return errors.New("it has no end")
 	case !w.From.Before(w.Until):
@@ -97,7 +107,35 @@ func (w *Waiver) validate() error {
 
 // About reports whether the waiver is about a placement, whatever is found there.
 func (w *Waiver) About(r oci.Repository, d oci.Digest) bool {
-	return w.Repositories.Match(r.String()) && (w.Digest.IsZero() || w.Digest == d)
+	return w.Repositories.Match(r.String()) && (w.Digest.IsZero() || w.Digest == d || w.Follow)
+}
+
+// Follows returns "" where a waiver that was granted for another digest holds for
+// a finding too: what was looked at then is there unchanged, and there is still
+// nothing to update to. Otherwise it says why it does not.
+func (w *Waiver) Follows(f *Finding) string {
+	switch _, version := splitPURL(f.PURL); {
+	case !w.Follow:
+		return "it is about " + w.Digest.String() + " alone"
+	case version != w.version():
+		return fmt.Sprintf("the package is of version %s, and %s was looked at", version, w.version())
+	case f.Fixed != "":
+		return "there is a fix: " + f.Fixed
+	}
+	return ""
+}
+
+// AnyVersion is w about whatever version of its package.
+func (w *Waiver) AnyVersion() *Waiver {
+	c := *w
+	c.Package, _ = splitPURL(w.Package)
+	return &c
+}
+
+// version is that of the package which the waiver names, "" for any.
+func (w *Waiver) version() string {
+	_, version := splitPURL(w.Package)
+	return version
 }
 
 // Whole reports whether it is about a rule as such, and not about some of what

@@ -111,6 +111,18 @@ var endpoints = []endpoint{
 	{method: "POST", path: "/revocations", access: known, needs: "revoke", summary: "End trust in a digest, key, identity, builder, feed or window, or tell what that would do", body: typeOf[api.RevokeRequest](), answer: typeOf[api.Revoked](), serve: (*call).revokeTrust},
 	{method: "POST", path: "/revocations/{id}/lift", access: known, needs: "revoke", summary: "Lift a revocation", body: typeOf[api.LiftRequest](), answer: typeOf[api.Revoked](), serve: (*call).liftRevocation},
 
+	{method: "GET", path: "/waivers", access: known, summary: "List the waivers that the caller may know of, newest first", query: []parameter{
+		{name: "zone", about: "about this zone"}, {name: "open", about: "without those that have ended", values: []string{"true", "false"}}, afterParam, limitParam,
+	}, answer: typeOf[api.Page[api.Waiver]](), serve: (*call).waivers},
+	{method: "POST", path: "/waivers", access: known, summary: "Ask for a waiver, or tell what it would change; needs pull wherever it is about", body: typeOf[api.WaiverRequest](), answer: typeOf[api.WaiverDone](), status: http.StatusCreated, serve: (*call).askWaiver},
+	{method: "GET", path: "/waivers/export", access: known, summary: "Render the waivers in force as OpenVEX", query: []parameter{
+		{name: "repositories", about: "where this pattern is about: production/payments/**"},
+	}, mediaType: "application/json", serve: (*call).exportWaivers},
+	{method: "GET", path: "/waivers/{id}", access: known, summary: "Return a waiver, with what the rules of its gate make of it", answer: typeOf[api.Waiver](), serve: (*call).waiver},
+	{method: "POST", path: "/waivers/{id}/grant", access: known, summary: "Say yes to a waiver, or tell what that would change; needs waive wherever it is about", body: typeOf[api.WaiverAct](), answer: typeOf[api.WaiverDone](), serve: (*call).grantWaiver},
+	{method: "POST", path: "/waivers/{id}/deny", access: known, summary: "Refuse a waiver; needs waive wherever it is about", body: typeOf[api.WaiverAct](), answer: typeOf[api.WaiverDone](), serve: (*call).denyWaiver},
+	{method: "POST", path: "/waivers/{id}/end", access: known, summary: "End a waiver before its time; for who asked, and who may waive wherever it is about", body: typeOf[api.WaiverAct](), answer: typeOf[api.WaiverDone](), serve: (*call).endWaiver},
+
 	{method: "POST", path: "/enrol", access: public, summary: "Redeem a one-time code for a name and a secret", body: typeOf[api.EnrolRequest](), answer: typeOf[api.Enrolled](), serve: (*call).enrol},
 	{method: "GET", path: "/self", access: known, summary: "Return the caller's own account", answer: typeOf[api.Account](), serve: (*call).self},
 	{method: "POST", path: "/tokens", access: known, summary: "Make a further token of the caller's own account", body: typeOf[api.TokenRequest](), answer: typeOf[api.Enrolled](), status: http.StatusCreated, serve: (*call).newToken},

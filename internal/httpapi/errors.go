@@ -20,6 +20,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/push"
 	"github.com/bonded-dev/bonded/internal/repo"
 	"github.com/bonded-dev/bonded/internal/vuln"
+	"github.com/bonded-dev/bonded/internal/waiver"
 )
 
 var (
@@ -74,6 +75,8 @@ var table = []row{
 	{authz.ErrInvalid, http.StatusBadRequest, "invalid", ""},
 	{authz.ErrGrantInvalid, http.StatusBadRequest, "invalid", ""},
 	{evidence.ErrRevocationInvalid, http.StatusBadRequest, "invalid", ""},
+	{evidence.ErrWaiverInvalid, http.StatusBadRequest, "invalid", ""},
+	{waiver.ErrTooMany, http.StatusConflict, "conflict", ""},
 	{oci.ErrNameInvalid, http.StatusBadRequest, "invalid", ""},
 	{oci.ErrTagInvalid, http.StatusBadRequest, "invalid", ""},
 	{oci.ErrDigestInvalid, http.StatusBadRequest, "invalid", ""},

@@ -316,7 +316,7 @@ func newAPI(t testing.TB) (*API, *fake) {
 	zones := repo.DefaultZones()
 	zones["sandbox"] = repo.Zone{Name: "sandbox", Sandbox: true}
 	return New(Options{
-		Auth: f, Explain: f, List: f, Promote: f, Zones: f, Feeds: f, Audit: f, Principals: f, Enrol: f, Keys: f, Trust: trustFake{f}, Revoke: revokeFake{f}, Custody: custodyFake{f}, Epochs: revokeFake{f}, Report: f, Clock: time.Now, Log: slog.New(slog.NewTextHandler(&f.log, nil)),
+		Auth: f, Explain: f, List: f, Promote: f, Zones: f, Feeds: f, Audit: f, Principals: f, Enrol: f, Keys: f, Trust: trustFake{f}, Revoke: revokeFake{f}, Waivers: waiverFake{f}, Custody: custodyFake{f}, Epochs: revokeFake{f}, Report: f, Clock: time.Now, Log: slog.New(slog.NewTextHandler(&f.log, nil)),
 		Open: open, Sight: func(p authz.Principal) repo.Sight { return zones.Sight(p, open) },
 	}), f
 }

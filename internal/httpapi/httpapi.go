@@ -35,6 +35,7 @@ type Options struct {
 	Keys       KeyKeeper
 	Trust      Trust
 	Revoke     Revoker
+	Waivers    Waivers
 	Epochs     Epochs
 	Custody    Custodian // Optional: there is none.
 	Report     Reporter

@@ -42,6 +42,18 @@ func Stands(d *api.Decision, now time.Time) (stands bool, until time.Time) {
 	return until.IsZero() || now.Before(until), until
 }
 
+// WaivedUntil is the first moment at which a waiver ends by which a decision
+// allows something; zero when it needs none.
+func WaivedUntil(d *api.Decision) time.Time {
+	var until time.Time
+	for i := range d.Reasons {
+		for _, w := range d.Reasons[i].Waived {
+			until = earliest(until, w.Until)
+		}
+	}
+	return until
+}
+
 // waivedUntil is the first moment at which something that a reason waives is
 // acted on; zero when there is none.
 func waivedUntil(r *api.Reason) time.Time {

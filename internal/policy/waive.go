@@ -77,7 +77,7 @@ func (w Waivable) Honours(of *evidence.Waiver) (until time.Time, why string) {
 	}
 	granted := map[string]bool{}
 	for i := range of.Granted {
-		if w.counts(&of.Granted[i]) {
+		if w.Counts(&of.Granted[i]) && (w.People == 1 || of.Granted[i].Name != of.AskedBy) {
 			granted[of.Granted[i].Name] = true
 		}
 	}
@@ -91,8 +91,8 @@ func (w Waivable) Honours(of *evidence.Waiver) (until time.Time, why string) {
 	return stamp(until), ""
 }
 
-// counts reports whether the gate asks for this person's yes.
-func (w Waivable) counts(by *evidence.Grantor) bool {
+// Counts reports whether the gate asks for this person's yes.
+func (w Waivable) Counts(by *evidence.Grantor) bool {
 	return len(w.By) == 0 || slices.Contains(w.By, by.Name) ||
 		slices.ContainsFunc(by.Groups, func(g string) bool { return slices.Contains(w.By, groupPrefix+g) })
 }
@@ -133,7 +133,7 @@ func (e *evaluation) excused(r *rule, found []item, without api.Outcome) (left [
 	}
 	by := make([][]item, len(ps))
 	for _, it := range found {
-		n := slices.IndexFunc(ps, func(p permission) bool { return !p.Whole() && it.waivedBy(p.Waiver) })
+		n := slices.IndexFunc(ps, func(p permission) bool { return !p.Whole() && it.waivedBy(p.Waiver, e.view.Digest) })
 		if n < 0 {
 			left = append(left, it)
 			continue
@@ -149,12 +149,12 @@ func (e *evaluation) excused(r *rule, found []item, without api.Outcome) (left [
 }
 
 // waivedBy reports whether a waiver that names an advisory or a package is about
-// the item.
-func (i *item) waivedBy(w *evidence.Waiver) bool {
+// the item, which is in d.
+func (i *item) waivedBy(w *evidence.Waiver, d oci.Digest) bool {
 	if i.finding != nil {
-		return w.OfFinding(i.finding)
+		return w.OfFinding(i.finding) && (w.Digest.IsZero() || w.Digest == d || w.Follows(i.finding) == "")
 	}
-	return w.Advisory == "" && i.purl != "" && w.OfPackage(i.purl)
+	return w.Advisory == "" && i.purl != "" && w.OfPackage(i.purl) && !w.Follow
 }
 
 // waived says what a waiver takes out. Under "stay" it says too when that is
@@ -281,3 +281,7 @@ func (p *gateParser) waive(where strictyaml.Position, rule string, t *waiveText)
 }
 
 func isGroup(name string) bool { return strings.HasPrefix(name, groupPrefix) }
+
+// Group returns the group that a name of Waivable.By stands for; ok is false for
+// one person.
+func Group(name string) (group string, ok bool) { return strings.CutPrefix(name, groupPrefix) }

@@ -19,6 +19,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/job"
 	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/policy"
 	"github.com/bonded-dev/bonded/internal/repo"
 	"github.com/bonded-dev/bonded/internal/telemetry"
 )
@@ -45,6 +46,8 @@ type Tx interface {
 	// InForce returns the number of the advisories in force, and the gate of a
 	// zone, zero where none was put in force.
 	InForce(ctx context.Context, zone string) (snapshot int64, gate oci.Digest, err error)
+	// WaiverAct returns the number of the latest act on waivers of a zone.
+	WaiverAct(ctx context.Context, zone string) (int64, error)
 	// PutDecision inserts a decision and returns its id.
 	PutDecision(ctx context.Context, d *api.Decision, snapshot int64) (int64, error)
 }
@@ -204,7 +207,7 @@ func (m *move) resolve(ctx context.Context, ref oci.Reference) (oci.Digest, erro
 	if err != nil {
 		return oci.Digest{}, fmt.Errorf("looking up %s: %w", ref, err)
 	}
-	if placed.State != repo.Admitted {
+	if !placed.Stands() {
 		return oci.Digest{}, notAdmitted(placed.Placement)
 	}
 	return placed.Manifest.Digest, nil
@@ -212,7 +215,10 @@ func (m *move) resolve(ctx context.Context, ref oci.Reference) (oci.Digest, erro
 
 func notAdmitted(p repo.Placement) error {
 	why := p.Sentence
-	if why == "" {
+	switch {
+	case p.Over:
+		why = "it could stay until " + p.StayUntil.UTC().Format(time.RFC3339)
+	case why == "":
 		why = "it is " + string(p.State)
 	}
 	return fmt.Errorf("%s@%s is %w: %s", p.Repository, p.Digest, ErrNotAdmitted, why)
@@ -274,7 +280,11 @@ func (m *move) inForce(ctx context.Context, tx Tx) error {
 	case !gate.IsZero() && gate.String() != m.verdict.Decision.Inputs.Gate:
 		return fmt.Errorf("%s was judged by gate %s, and %s is in force: %w", m.digest, m.verdict.Decision.Inputs.Gate, gate, repo.ErrConflict)
 	}
-	return nil
+	act, err := tx.WaiverAct(ctx, m.to.Zone())
+	if err == nil && act != m.verdict.Decision.Inputs.WaiverAct {
+		err = fmt.Errorf("%s was judged by what was waived at act %d, and %d is the latest: %w", m.digest, m.verdict.Decision.Inputs.WaiverAct, act, repo.ErrConflict)
+	}
+	return err
 }
 
 // collect walks the closure as of this transaction: d and its present children
@@ -291,7 +301,7 @@ func (m *move) collect(ctx context.Context, tx Tx, d oci.Digest, seen map[oci.Di
 	if m.viewer.Own && !m.viewer.Visible(&placed.Placement) {
 		return fmt.Errorf("%s in %s: %w; only who brought it and who may pull from quarantine can promote it", d, m.source, repo.ErrNotFound)
 	}
-	if placed.State != repo.Admitted {
+	if !placed.Stands() {
 		return notAdmitted(placed.Placement)
 	}
 	referrers, err := m.referrers(ctx, tx, d, seen)
@@ -379,9 +389,14 @@ func (m *move) place(ctx context.Context, tx Tx, d oci.Digest, v Verdict) error 
 	if at.State != repo.Admitted {
 		at.State, at.AdmittedAt = repo.Admitted, now
 	}
-	at.Decision, at.Sentence, at.RecheckAt, at.StayUntil = id, "", v.Decision.ValidUntil, time.Time{}
+	at.Decision, at.Sentence, at.RecheckAt, at.StayUntil = id, "", v.Decision.ValidUntil, policy.WaivedUntil(&v.Decision)
 	if err := tx.Place(ctx, &at); err != nil {
 		return err
+	}
+	if !at.StayUntil.IsZero() { // how long it may stay by permission is for "stay" to say
+		if err := tx.EnqueueFor(ctx, at.BroughtBy, m.flow.JudgeJob, m.to.String()+"@"+d.String(), now); err != nil {
+			return err
+		}
 	}
 	m.closure = append(m.closure, d)
 	for _, child := range sortedKeys(v.Children) {

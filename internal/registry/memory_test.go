@@ -473,6 +473,8 @@ func (x *tx) EnqueueFor(ctx context.Context, _, kind, key string, _ time.Time) e
 	return x.check(ctx, "Enqueue", true)
 }
 
+func (*tx) WaiverAct(context.Context, string) (int64, error) { return 0, nil }
+
 func (x *tx) InForce(ctx context.Context, _ string) (int64, oci.Digest, error) {
 	return 0, oci.Digest{}, x.check(ctx, "InForce", false)
 }

@@ -21,6 +21,10 @@ func refused(at *repo.Placement, what oci.Digest, code Code) error {
 	name := at.Repository.String() + "@" + at.Digest.String()
 	why := "see: bonded why " + name
 	switch at.State {
+	case repo.Admitted:
+		if at.Over {
+			return &fault{http.StatusForbidden, denied, ended(at), why}
+		}
 	case repo.Held:
 		return &fault{http.StatusNotFound, code, fmt.Sprintf("%s waits in the intake of %s for its decision and cannot be pulled yet; %s", at.Digest.Short(), at.Repository, why), why}
 	case repo.Denied, repo.Withdrawn, repo.Revoked:
@@ -31,6 +35,11 @@ func refused(at *repo.Placement, what oci.Digest, code Code) error {
 		return &fault{http.StatusForbidden, denied, sentence, why}
 	}
 	return missing(at.Repository, what, code)
+}
+
+// ended says that the time of a placement is over.
+func ended(at *repo.Placement) string {
+	return fmt.Sprintf("%s@%s could stay until %s, and is withdrawn; see: bonded why %s", at.Repository, at.Digest, at.StayUntil.UTC().Format("2006-01-02 15:04:05 UTC"), at.Digest)
 }
 
 // missing says that something is not there, or not for the caller to know of.
@@ -51,6 +60,8 @@ func standing(h http.Header, at *repo.Placement) {
 	switch {
 	case at.State == repo.Held:
 		warn(h, name+" is held in the intake: whoever may only pull gets it after its decision")
+	case at.Over:
+		warn(h, ended(at))
 	case at.State == repo.Admitted:
 		warn(h, name+" stays until "+at.StayUntil.UTC().Format("2006-01-02 15:04 UTC")+" and is withdrawn then; see: bonded why "+at.Digest.String())
 	case at.Sentence != "":

@@ -55,6 +55,10 @@ type Placement struct {
 	// StayUntil is the deadline after which an admitted placement is
 	// withdrawn; zero when there is none.
 	StayUntil time.Time
+	// Over is set by readers on an admitted placement whose StayUntil has come: it
+	// is withdrawn to everybody, though nobody has recorded that yet. It is not
+	// stored.
+	Over bool
 	// RecheckAt is when the decision may change by time alone; zero: never.
 	RecheckAt time.Time
 	// Decision is the row of the decision in force, 0 when there is none yet.
@@ -69,6 +73,9 @@ type Placement struct {
 	// Version grows with each change of this row, for compare-and-swap.
 	Version int64
 }
+
+// Stands reports whether it stands in its zone now.
+func (p *Placement) Stands() bool { return p.State == Admitted && !p.Over }
 
 // Manifest is a stored manifest with what is asked about it without parsing.
 type Manifest struct {
@@ -208,6 +215,9 @@ func (v Viewer) Visible(p *Placement) bool {
 	brought := v.Principal != "" && v.Principal == p.BroughtBy
 	switch p.State {
 	case Admitted:
+		if p.Over {
+			return v.Quarantine
+		}
 		return brought || !v.Own
 	case Attached:
 		return !p.Hidden

@@ -21,7 +21,7 @@ type faces struct {
 }
 
 // internals are the names under which parts of the server act.
-var internals = []string{"judge", "feeds", "init", "keys", "audit", "sign", "anonymous"}
+var internals = []string{"judge", "feeds", "init", "keys", "audit", "sign", "waivers", "anonymous"}
 
 func (s *Server) wireFaces(ctx context.Context) (err error) {
 	open := openIn(s.zones)
@@ -52,7 +52,7 @@ func (s *Server) wireFaces(ctx context.Context) (err error) {
 	f.registry = registry.New(served)
 	managed := httpapi.Options{
 		Auth: s.accounts, Open: open, Sight: sight, Explain: s.assess, List: s.assess, Promote: promoter{s.promote, open}, Zones: zoneTeller{s.zones, s.gates, s.db},
-		Feeds: s.feeds, Audit: auditor{s.db, s}, Principals: s.accounts, Enrol: s.accounts, Keys: s.accounts, Trust: s.trust, Revoke: s.newRevoke(), Epochs: s.newEpochs(), Report: s, Log: s.log, Clock: s.clock,
+		Feeds: s.feeds, Audit: auditor{s.db, s}, Principals: s.accounts, Enrol: s.accounts, Keys: s.accounts, Trust: s.trust, Revoke: s.newRevoke(), Waivers: s.waivers, Epochs: s.newEpochs(), Report: s, Log: s.log, Clock: s.clock,
 	}
 	if s.trust != nil {
 		managed.Prove = s.trust.sign

@@ -9,6 +9,6 @@ import (
 func (s *Server) newRevoke() *revoke.Flow {
 	return revoke.New(revoke.Options{
 		Zones: s.zones, WorkJob: jobRevoke, JudgeJob: assess.JobJudge, ZoneJob: assess.JobGate, Update: txs[revoke.Tx](s.db.Update), View: txs[revoke.Tx](s.db.View),
-		Engine: "bonded " + s.version, Clock: s.clock, Rand: s.rand,
+		Engine: "bonded " + s.version, Clock: s.steady.now, Rand: s.rand,
 	})
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/repo"
 	"github.com/bonded-dev/bonded/internal/telemetry"
 	"github.com/bonded-dev/bonded/internal/vuln"
+	"github.com/bonded-dev/bonded/internal/waiver"
 )
 
 type clock = func() time.Time
@@ -65,6 +66,7 @@ type Server struct {
 	version   string
 	log       *slog.Logger
 	clock     clock
+	steady    *steady // for what decides, and what stands
 	rand      io.Reader
 	metrics   *prometheus.Registry
 	tracing   *telemetry.Tracing
@@ -81,6 +83,7 @@ type Server struct {
 	push       *push.Flow
 	promote    *promote.Flow
 	feeds      *assess.Feeds
+	waivers    *waiver.Flow
 	accounts   *authn.Accounts
 	trust      *trusted // nil where it is only inspected
 	jobs       *job.Pool
@@ -99,6 +102,7 @@ func New(ctx context.Context, o Options) (_ *Server, err error) {
 	if s.clock == nil {
 		s.clock = time.Now //nolint:forbidigo // wiring hands the clock of the machine to all others
 	}
+	s.steady = newSteady(s.clock)
 	if s.rand == nil {
 		s.rand = rand.Reader
 	}
@@ -113,7 +117,7 @@ func New(ctx context.Context, o Options) (_ *Server, err error) {
 	if err := os.MkdirAll(string(o.Config.Data), 0o700); err != nil {
 		return nil, fmt.Errorf("making the data folder: %w", err)
 	}
-	database := db.Options{Logger: s.log, Clock: s.clock, Registerer: s.metrics, Inspect: o.Inspect}
+	database := db.Options{Logger: s.log, Clock: s.steady.now, Registerer: s.metrics, Inspect: o.Inspect}
 	if o.Database != nil {
 		o.Database(&database)
 	}
@@ -143,6 +147,12 @@ func (s *Server) openStores(ctx context.Context, database db.Options) (err error
 	if s.db, err = openDB(ctx, c, database); err != nil {
 		return err
 	}
+	if err := s.catchUp(ctx); err != nil {
+		return err
+	}
+	if problem := s.clockProblem(); problem != "" {
+		s.log.WarnContext(ctx, "decisions are made later than the clock says", "problem", problem)
+	}
 	if s.content, err = openContent(ctx, c, s.log); err != nil {
 		return err
 	}
@@ -164,22 +174,23 @@ func (s *Server) wireFlows(ctx context.Context) (err error) {
 	}
 	s.assess, err = assess.New(assess.Options{
 		Zones: s.zones, Gates: s.gates.compiled, DB: database, Blobs: s.content.blobs, Analyst: s.analyst,
-		Advisories: s.advisories, AdvisoryRows: s.db, Trusted: s.anchors.trusted, Kinds: s.anchors.kinds(), Engine: "bonded " + s.version, Clock: s.clock, Rand: s.rand, Log: s.log,
+		Advisories: s.advisories, AdvisoryRows: s.db, Trusted: s.anchors.trusted, Kinds: s.anchors.kinds(), Engine: "bonded " + s.version, Clock: s.steady.now, Rand: s.rand, Log: s.log,
 	})
 	if err != nil {
 		return err
 	}
 	s.push = push.New(push.Options{
 		Zones: s.zones, Blobs: s.content.blobs, Uploads: s.content.uploads, Sessions: s.db, Update: txs[push.Tx](s.db.Update),
-		Analysis: following{s.analyst}, Entry: s.assess, Clock: s.clock, Rand: s.rand, Log: s.log, Limits: limitsOf(s.config),
+		Analysis: following{s.analyst}, Entry: s.assess, Clock: s.steady.now, Rand: s.rand, Log: s.log, Limits: limitsOf(s.config),
 	})
 	s.promote = promote.New(promote.Options{
 		Zones: s.zones, Judge: judge{s.assess}, JudgeJob: assess.JobJudge, Update: txs[promote.Tx](s.db.Update), View: txs[promote.Tx](s.db.View),
-		Anchors: s.anchors.digest, Clock: s.clock, Rand: s.rand,
+		Anchors: s.anchors.digest, Clock: s.steady.now, Rand: s.rand,
 	})
 	if s.feeds, err = s.newFeeds(database); err != nil {
 		return err
 	}
+	s.waivers = s.newWaivers()
 	return s.wireWork()
 }
 

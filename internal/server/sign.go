@@ -124,7 +124,7 @@ func (l referred) Referrers(ctx context.Context, r oci.Repository, subject oci.D
 // nothing can be signed.
 func (l referred) need(ctx context.Context, r oci.Repository, subject oci.Digest, v repo.Viewer) error {
 	placed, err := l.Lookup(ctx, r, repo.Selector{Digest: subject}, v)
-	if errors.Is(err, repo.ErrNotFound) || err == nil && (placed.State != repo.Admitted || !v.Visible(&placed.Placement)) {
+	if errors.Is(err, repo.ErrNotFound) || err == nil && (!placed.Stands() || !v.Visible(&placed.Placement)) {
 		return nil
 	}
 	if err != nil {

@@ -114,6 +114,7 @@ func (s *Server) Health(ctx context.Context) (*api.Health, error) {
 	h := &api.Health{Version: s.version, Checks: map[string]string{}, Notes: s.notes()}
 	checks := s.checks(ctx)
 	checks["anchors"] = s.anchors.problem()
+	checks["clock"] = s.clockProblem()
 	checks["configuration"] = s.deciding.replaced() // no reason yet to send requests elsewhere
 	if s.trust != nil {                             // it is no reason to send requests elsewhere
 		checks["trust"] = s.trust.keeper.check()

@@ -124,11 +124,12 @@ func (s *Server) wireWork() error {
 			assess.JobAdvisories: s.assess.HandleAdvisories,
 			assess.JobGate:       s.assess.HandleGate,
 			jobRevoke:            s.newRevoke().Handle,
-			jobRecheck:           func(ctx context.Context, _ job.Job) error { return s.assess.Recheck(ctx) },
+			jobWaiver:            func(ctx context.Context, j job.Job) error { return s.waivers.Handle(ctx, j.Key) },
+			jobRecheck:           func(ctx context.Context, _ job.Job) error { return s.recheck(ctx) },
 			jobSweep:             func(ctx context.Context, _ job.Job) error { return s.sweep(ctx) },
 		},
 		Periodic: []job.Periodic{{Kind: jobRecheck, Every: recheckEvery}, {Kind: jobSweep, Every: sweepEvery}},
-		Enqueue:  s.enqueue, Clock: s.clock, Rand: s.rand, Logger: s.log, Registerer: s.metrics, Tracer: s.tracing.Tracer("job"),
+		Enqueue:  s.enqueue, Clock: s.steady.now, Rand: s.rand, Logger: s.log, Registerer: s.metrics, Tracer: s.tracing.Tracer("job"),
 	}
 	s.jobs = job.NewPool(o)
 	// What waits for somebody else's server, for minutes or an hour, takes none of

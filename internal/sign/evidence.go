@@ -67,7 +67,7 @@ func (f *Flow) want(ctx context.Context, tx Tx, r oci.Repository, d oci.Digest) 
 		return nil, err
 	}
 	at := &w.placed.Placement
-	if at.State != repo.Admitted || at.Decision == 0 {
+	if !at.Stands() || at.Decision == 0 {
 		return w, nil
 	}
 	if _, w.decision, err = tx.Payload(ctx, at.Decision); err != nil {

@@ -46,6 +46,13 @@ func (c *Client) Findings(ctx context.Context, ref string) (*api.Findings, error
 	return out, c.do(ctx, about("findings", ref), out)
 }
 
+// CheckVEX tells what a VEX document would change about an artifact, and changes
+// nothing.
+func (c *Client) CheckVEX(ctx context.Context, ref string, document []byte) (*api.VEXCheck, error) {
+	out := new(api.VEXCheck)
+	return out, c.do(ctx, request{method: http.MethodPost, path: []string{"vex", "check"}, body: api.VEXCheckRequest{Reference: ref, Document: document}}, out)
+}
+
 func about(what, ref string) request {
 	return request{method: http.MethodGet, path: []string{what}, query: url.Values{"ref": {ref}}}
 }

@@ -107,6 +107,9 @@ type asked struct {
 	index    *vuln.Index              // set by the first ask
 	trusted  *Trusted                 // likewise
 	known    map[oci.Digest]*relative // below the index that was asked about first
+	// supposed is a VEX document as it would come, in a preview; attached, unless it
+	// names a feed.
+	supposed *evidence.VEXDocument
 	// distrusted is what trust has ended in; set by the first ask.
 	distrusted *distrusted
 	// waived is what is waived in the zone; likewise.
@@ -176,6 +179,11 @@ func (a *Assessor) input(q asked, x *examined) *policy.Input {
 	}
 	if x.evidence != nil {
 		in.Verified = x.evidence.verified
+	}
+	if q.supposed != nil && q.supposed.Feed == "" {
+		in.Supposed = q.supposed
+	} else if q.supposed != nil {
+		in.VEX = append(in.VEX, *q.supposed)
 	}
 	if q.clause == policy.Stay {
 		in.AdmittedAt, in.Promised = q.at.AdmittedAt, q.promised

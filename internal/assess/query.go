@@ -12,6 +12,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/inventory"
 	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/policy"
 	"github.com/bonded-dev/bonded/internal/repo"
 	"github.com/bonded-dev/bonded/internal/sbom"
 )
@@ -438,7 +439,7 @@ func (a *Assessor) Findings(ctx context.Context, s repo.Sight, ref oci.Reference
 	if err != nil {
 		return nil, err
 	}
-	if err := a.believe(ctx, &f.placed.Placement, x); err != nil {
+	if err := a.believe(ctx, asked{at: f.placed.Placement, clause: policy.Enter}, x); err != nil {
 		return nil, err
 	}
 	return list(f.artifact(), x), nil

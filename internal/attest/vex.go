@@ -25,6 +25,21 @@ const (
 // partial says that some lists were longer than is kept. Errors match
 // ErrStatement or strictjson.ErrLimit.
 func ReadVEX(raw []byte) (vex *evidence.VEX, partial bool, err error) {
+	vex, partial, err = ReadAttachedVEX(raw)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, s := range vex.Statements {
+		if len(s.Products) == 0 {
+			return nil, false, fmt.Errorf("%w: what it says of %s is about no product, and it has no subject either", ErrStatement, oci.Quote(s.Vulnerability))
+		}
+	}
+	return vex, partial, nil
+}
+
+// ReadAttachedVEX is ReadVEX for a document that is to be attached: what it says
+// of no product it says of what it is attached to.
+func ReadAttachedVEX(raw []byte) (vex *evidence.VEX, partial bool, err error) {
 	doc, err := strictjson.Parse(raw, strictjson.Limits{Bytes: maxStatement})
 	if errors.Is(err, strictjson.ErrLimit) {
 		return nil, false, fmt.Errorf("reading a VEX document: %w", err)
@@ -35,11 +50,6 @@ func ReadVEX(raw []byte) (vex *evidence.VEX, partial bool, err error) {
 	}
 	if err != nil {
 		return nil, false, fmt.Errorf("%w: %v", ErrStatement, err)
-	}
-	for _, s := range f.VEX.Statements {
-		if len(s.Products) == 0 {
-			return nil, false, fmt.Errorf("%w: what it says of %s is about no product, and it has no subject either", ErrStatement, oci.Quote(s.Vulnerability))
-		}
 	}
 	return f.VEX, f.Partial, nil
 }

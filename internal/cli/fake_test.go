@@ -277,6 +277,21 @@ func (f *fakeServer) artifacts(handle handler) {
 		}
 		return findings(), nil
 	})
+	handle("POST /api/v1/vex/check", func(r *http.Request) (any, *api.Error) {
+		req := body[api.VEXCheckRequest](f, r)
+		v := api.VEXCheck{Artifact: artifact, Document: goodDigest, Format: "openvex", Author: "Acme Security", Statements: 2, As: "attached", Before: *denied("production"), After: *allowed("production/payments/api")}
+		if !strings.Contains(string(req.Document), "openvex") {
+			return nil, &api.Error{Code: "invalid", Message: "not a VEX document: it is neither OpenVEX, CSAF nor CycloneDX", Next: "send an OpenVEX, CSAF or CycloneDX document, as it would be attached"}
+		}
+		for _, x := range findings().Suppressed {
+			v.Findings = append(v.Findings, api.VEXChange{Finding: x, Suppressed: true})
+		}
+		if strings.Contains(string(req.Document), "idle") {
+			v.After, v.As, v.Findings = v.Before, "", []api.VEXChange{}
+			v.Idle = []api.VEXIdle{{Vulnerability: "CVE-2026-9", Status: "fixed", Products: []string{"pkg:deb/debian/zlib"}, Why: "the gate takes nobody's word about findings"}}
+		}
+		return v, nil
+	})
 	handle("GET /api/v1/sbom", func(r *http.Request) (any, *api.Error) {
 		return rawAnswer(`{"bomFormat":"` + r.URL.Query().Get("format") + `"}` + "\n"), nil
 	})

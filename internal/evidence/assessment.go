@@ -57,7 +57,7 @@ type VEXDocument struct {
 // (pkg:oci/name@sha256:…) or by its digest. What is fixed is so in a version: a
 // package without one is not what is meant.
 func (s *VEXStatement) About(f *Finding, artifact oci.Digest, attached bool) bool {
-	if !s.names(f) {
+	if !s.Names(f) {
 		return false
 	}
 	if s.Within != "" && !isArtifact(s.Within, artifact, attached) {
@@ -82,8 +82,8 @@ func (s *VEXStatement) About(f *Finding, artifact oci.Digest, attached bool) boo
 	})
 }
 
-// names reports whether a statement is about the fault.
-func (s *VEXStatement) names(f *Finding) bool {
+// Names reports whether a statement is about the fault, wherever that is.
+func (s *VEXStatement) Names(f *Finding) bool {
 	is := func(id string) bool { return id != "" && (id == f.ID || slices.Contains(f.Aliases, id)) }
 	return is(s.Vulnerability) || slices.ContainsFunc(s.Aliases, is)
 }

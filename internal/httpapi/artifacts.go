@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 
+	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
 )
@@ -46,6 +47,21 @@ func (c *call) findings() error {
 		return err
 	}
 	return c.write(c.o.Explain.Findings(c.r.Context(), c.sight(), ref))
+}
+
+// maxDocument bounds a request with a document, in bytes.
+const maxDocument = 8 << 20
+
+func (c *call) checkVEX() error {
+	var req api.VEXCheckRequest
+	if err := c.decodeUpTo(&req, maxDocument); err != nil {
+		return err
+	}
+	ref, err := reference(req.Reference)
+	if err != nil {
+		return err
+	}
+	return c.write(c.o.Explain.CheckVEX(c.r.Context(), c.sight(), ref, req.Document))
 }
 
 // Media types of inventories as documents.

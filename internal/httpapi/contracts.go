@@ -56,6 +56,10 @@ type Explainer interface {
 	Why(ctx context.Context, s repo.Sight, ref oci.Reference, zone, hypothetical string) (*api.Why, error)
 	Inventory(ctx context.Context, s repo.Sight, ref oci.Reference) (*api.Inventory, error)
 	Findings(ctx context.Context, s repo.Sight, ref oci.Reference) (*api.Findings, error)
+	// CheckVEX tells what a VEX document would change if somebody whom the gate
+	// believes said it, and changes nothing. Errors match also
+	// assess.ErrVEXInvalid.
+	CheckVEX(ctx context.Context, s repo.Sight, ref oci.Reference, document []byte) (*api.VEXCheck, error)
 	// SBOM renders the inventory. format is "spdx" (2.3) or "cyclonedx" (1.6),
 	// both JSON. The same artifact gives the same bytes.
 	SBOM(ctx context.Context, s repo.Sight, ref oci.Reference, format string) ([]byte, error)

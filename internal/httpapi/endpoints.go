@@ -59,6 +59,7 @@ var endpoints = []endpoint{
 	}, answer: typeOf[api.Why](), serve: (*call).why},
 	{method: "GET", path: "/inventory", access: anyone, summary: "List what is inside an artifact", query: []parameter{refParam}, answer: typeOf[api.Inventory](), serve: (*call).inventory},
 	{method: "GET", path: "/findings", access: anyone, summary: "List what is wrong with an artifact", query: []parameter{refParam}, answer: typeOf[api.Findings](), serve: (*call).findings},
+	{method: "POST", path: "/vex/check", access: known, summary: "Tell what a VEX document would change about an artifact, and change nothing", body: typeOf[api.VEXCheckRequest](), answer: typeOf[api.VEXCheck](), serve: (*call).checkVEX},
 	{method: "GET", path: "/sbom", access: anyone, summary: "Render the inventory of an artifact as SPDX 2.3 or CycloneDX 1.6", query: []parameter{
 		refParam, {name: "format", about: "spdx when absent", values: []string{"spdx", "cyclonedx"}},
 	}, mediaType: "application/spdx+json", serve: (*call).sbom},

@@ -85,6 +85,7 @@ var table = []row{
 	{push.ErrRefused, http.StatusForbidden, "denied", ""},
 	{repo.ErrNotFound, http.StatusNotFound, "not-found", ""},
 	{repo.ErrConflict, http.StatusConflict, "conflict", ""},
+	{assess.ErrVEXInvalid, http.StatusBadRequest, "invalid", "send an OpenVEX, CSAF or CycloneDX document, as it would be attached"},
 	{assess.ErrNotAnalysed, http.StatusBadRequest, "invalid", ""},
 	{custody.ErrNoProof, http.StatusServiceUnavailable, "unavailable", "see what is wrong: bonded health"},
 	{errNoCustody, http.StatusServiceUnavailable, "unavailable", "see what is wrong: bonded health"},

@@ -104,6 +104,13 @@ func (f *fake) Findings(_ context.Context, s repo.Sight, ref oci.Reference) (*ap
 	return &api.Findings{Artifact: artifact}, f.see(s, ref)
 }
 
+func (f *fake) CheckVEX(_ context.Context, s repo.Sight, ref oci.Reference, document []byte) (*api.VEXCheck, error) {
+	if string(document) == "{}" {
+		return nil, fmt.Errorf("%w: it is neither OpenVEX, CSAF nor CycloneDX", assess.ErrVEXInvalid)
+	}
+	return &api.VEXCheck{Artifact: artifact, Document: oci.FromBytes(document).String(), As: "attached", Findings: []api.VEXChange{}}, f.see(s, ref)
+}
+
 func (f *fake) SBOM(_ context.Context, s repo.Sight, ref oci.Reference, format string) ([]byte, error) {
 	return []byte("a document of " + format), f.see(s, ref)
 }

@@ -24,7 +24,9 @@ const bodyTime = time.Minute
 
 // decode reads the body into v: one JSON value of at most maxBody bytes, with
 // no key that v does not have.
-func (c *call) decode(v any) error {
+func (c *call) decode(v any) error { return c.decodeUpTo(v, maxBody) }
+
+func (c *call) decodeUpTo(v any, most int64) error {
 	if t, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return errMedia
 	}
@@ -33,12 +35,12 @@ func (c *call) decode(v any) error {
 	// went away.
 	control := http.NewResponseController(c.w)
 	_ = control.SetReadDeadline(c.o.Clock().Add(bodyTime))
-	raw, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+	raw, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, most))
 	_ = control.SetReadDeadline(time.Time{})
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return fmt.Errorf("%w: at most %d bytes", errLarge, maxBody)
+		return fmt.Errorf("%w: at most %d bytes", errLarge, most)
 	case err != nil:
 		return fmt.Errorf("%w: it ended before it was complete: %v", errBody, err)
 	}

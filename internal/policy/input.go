@@ -63,6 +63,9 @@ type Input struct {
 	// VEX holds documents from feeds with statements about Findings; a set. Those
 	// that came attached are among Verified.
 	VEX []evidence.VEXDocument
+	// Supposed is counted as if somebody whom the gate believes had attached it: for
+	// previews, whose decisions are not recorded. Optional.
+	Supposed *evidence.VEXDocument
 	// suppressed are the findings that do no harm, by whoever the gate believes.
 	suppressed []evidence.Finding
 

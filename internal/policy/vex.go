@@ -52,6 +52,12 @@ func (g *Gate) VEXFeeds() []string { return slices.Clone(g.feeds) }
 // ReadsVEX reports whether the gate takes anybody's word about findings.
 func (g *Gate) ReadsVEX() bool { return len(g.vex) > 0 }
 
+// BelievesSigners reports whether it takes that of somebody who signs, and not of
+// feeds alone.
+func (g *Gate) BelievesSigners() bool {
+	return slices.ContainsFunc(g.vex, func(s vexSource) bool { return len(s.signers) > 0 })
+}
+
 // Assess returns the findings of in that count for the gate, with what is said of
 // them, and those that do no harm by the word of somebody whom it believes.
 func (g *Gate) Assess(in *Input) (findings, suppressed []evidence.Finding) {
@@ -91,6 +97,9 @@ func (g *Gate) assess(in *Input) {
 		if slices.Contains(g.feeds, doc.Feed) && doc.VEX != nil {
 			note(doc.VEX, "feed "+doc.Feed, doc.Digest, false)
 		}
+	}
+	if in.Supposed != nil && g.BelievesSigners() {
+		note(in.Supposed.VEX, "this document", in.Supposed.Digest, true)
 	}
 	if said {
 		in.part(of)

@@ -7,12 +7,14 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -207,6 +209,67 @@ func (s *proving) withoutSigner(refs ...string) {
 	for _, ref := range refs {
 		s.wants(api.Allow, ref, "its revocation was lifted")
 	}
+}
+
+// checkVEX asks what a document would change.
+func (w *world) checkVEX(who api.Enrolled, ref, document string, status int) *api.VEXCheck {
+	w.Helper()
+	raw, err := json.Marshal(api.VEXCheckRequest{Reference: ref, Document: []byte(document)})
+	if err != nil {
+		w.Fatal(err)
+	}
+	res, body := w.request(who, http.MethodPost, "/api/v1/vex/check", raw, "Content-Type", "application/json")
+	w.want(status, res, body)
+	return decode[api.VEXCheck](w, body)
+}
+
+// TestVEXCheck: what a document would change is what it changes, and asking
+// changes nothing.
+func TestVEXCheck(t *testing.T) {
+	s, run := keyed(t, believing)
+	s.tell("CVE-2026-7", affected("PyPI", "x", "2.0"))
+	s.tell("CVE-2026-8", affected("PyPI", "y", "2.0"))
+	s.load()
+	image := s.pushImage(s.dev, "signed/app", "1", debianLayer(t, nil, []string{"x 1.0"}))
+	before := s.wants(api.Deny, "signed/app:1", "before anybody said anything")
+
+	for what, c := range map[string]struct{ document, why string }{
+		"another version": {openVEX(1, "not_affected", unreached, "pkg:pypi/x@1.1"), "none of its products is pkg:pypi/x@1.0"},
+		"any version":     {openVEX(1, "fixed", "", "pkg:pypi/x"), "what is fixed is so in a version"},
+		"another fault":   {strings.Replace(openVEX(1, "not_affected", unreached), "2026-7", "2026-8", 1), "nothing here has that fault"},
+	} {
+		v := s.checkVEX(s.dev, "signed/app:1", c.document, http.StatusOK)
+		if len(v.Findings) != 0 || len(v.Idle) != 1 || !strings.Contains(v.Idle[0].Why, c.why) || v.After.Outcome != api.Deny || v.As != "attached" {
+			t.Errorf("%s: %+v", what, v)
+		}
+	}
+	s.checkVEX(s.dev, "signed/app:1", `{"bomFormat":"x"}`, http.StatusBadRequest)
+	s.checkVEX(s.dev, "signed/none:1", openVEX(1, "fixed", ""), http.StatusNotFound)
+
+	document := openVEX(2, "not_affected", unreached)
+	v := s.checkVEX(s.dev, "signed/app:1", document, http.StatusOK)
+	if len(v.Findings) != 1 || !v.Findings[0].Suppressed || v.Findings[0].Before != nil || len(v.Idle) != 0 || v.Before.Outcome != api.Deny || v.After.Outcome != api.Allow {
+		t.Errorf("it would change %+v", v)
+	}
+	if now := s.wants(api.Deny, "signed/app:1", "asked only"); !now.DecidedAt.Equal(before.DecidedAt) {
+		t.Error("it was judged again by a document that nobody attached")
+	}
+	run("attest", "--type", "openvex", "--key", "cosign.key", document, "signed/app@"+image.Digest.String())
+	d := s.wants(api.Allow, "signed/app:1", "attached")
+	var told, was []string
+	for _, r := range v.After.Reasons {
+		told = append(told, fmt.Sprint(r.Rule, r.Outcome, len(r.Assessed)))
+	}
+	for _, r := range d.Reasons {
+		was = append(was, fmt.Sprint(r.Rule, r.Outcome, len(r.Assessed)))
+	}
+	if !slices.Equal(told, was) {
+		t.Errorf("it would have said %v, and says %v", told, was)
+	}
+	if v := s.checkVEX(s.dev, "signed/app:1", openVEX(1, "affected", ""), http.StatusOK); len(v.Findings) != 0 || len(v.Idle) != 1 || !strings.Contains(v.Idle[0].Why, "on 2026-03-02 counts before it") {
+		t.Errorf("an older one would change %+v", v)
+	}
+	s.clean()
 }
 
 // TestVEXGoesWithItsAnchor: what an anchor proved counts no more once the anchor

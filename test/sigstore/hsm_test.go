@@ -39,11 +39,14 @@ func (h *hsm) place(slot trust.Slot, generation int) string {
 	return fmt.Sprintf("bonded-pkcs11://token=%s;object=%s-%s-%d", h.token.Label, h.name, slot, generation)
 }
 
-// places are those of all keys that the token can hold: it has no Ed25519.
+// beside are the keys that cannot be in a token: it has no Ed25519.
+var beside = []trust.Slot{trust.LogRekor, trust.LogAudit, trust.Witness}
+
+// places are those of all keys that the token can hold.
 func (h *hsm) places(generation func(trust.Slot) int) string {
 	var all []string
 	for _, s := range append(trust.Slots(), trust.Root, trust.TUFRoot, trust.TUFTargets) {
-		if s != trust.LogRekor && s != trust.LogAudit {
+		if !slices.Contains(beside, s) {
 			all = append(all, fmt.Sprintf("%s: %q", s, h.place(s, generation(s))))
 		}
 	}
@@ -72,7 +75,7 @@ func TestHSM(t *testing.T) {
 	first := func(trust.Slot) int { return 1 }
 	operator := &world{T: t, home: t.TempDir(), env: append(h.env(), "PATH="+os.Getenv("PATH"))}
 	for _, s := range append(trust.Slots(), trust.Root, trust.TUFRoot, trust.TUFTargets) {
-		if s != trust.LogRekor && s != trust.LogAudit {
+		if !slices.Contains(beside, s) {
 			h.makeKey(operator, s, 1)
 		}
 	}
@@ -121,7 +124,8 @@ func (h *hsm) nothingOnDisk(data, offline string) {
 		h.Fatal(err)
 	}
 	for _, f := range files {
-		if name := filepath.Base(f); !strings.HasPrefix(name, string(trust.LogRekor)) && !strings.HasPrefix(name, string(trust.LogAudit)) {
+		name := filepath.Base(f)
+		if !slices.ContainsFunc(beside, func(s trust.Slot) bool { return strings.HasPrefix(name, string(s)) }) {
 			h.Errorf("a private key is on disk: %s", f)
 		}
 	}

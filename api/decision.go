@@ -103,16 +103,23 @@ type Fact struct {
 	Where    string `json:"where,omitempty"` // "layer 1 of 7, var/lib/dpkg/status"
 	Text     string `json:"text,omitempty"`
 	Deadline string `json:"deadline,omitempty"` // RFC 3339, under "stay"
+	// Exploited is since when a fault is known to be exploited (CISA KEV), EPSS how
+	// likely it was to be, when the decision was made first; 0 when not scored.
+	Exploited time.Time `json:"exploited,omitzero"`
+	EPSS      float64   `json:"epss,omitempty"`
 }
 
 // Inputs names everything that a decision looked at.
 type Inputs struct {
-	Gate         string   `json:"gate"`                // digest of the gate's text
-	Snapshot     string   `json:"snapshot,omitempty"`  // digest of the advisories
-	Inventory    string   `json:"inventory,omitempty"` // digest of the merged inventory
-	Evidence     []string `json:"evidence,omitempty"`  // digests of referrers, sorted
-	Anchors      string   `json:"anchors,omitempty"`   // digest of the anchors, and of the builders, that evidence was verified by
-	Children     []string `json:"children,omitempty"`  // children of an index that were looked at
+	Gate         string   `json:"gate"`                 // digest of the gate's text
+	Snapshot     string   `json:"snapshot,omitempty"`   // digest of the advisories
+	Exploited    string   `json:"exploited,omitempty"`  // digest of the catalog of what is exploited
+	Scores       string   `json:"scores,omitempty"`     // digest of the scores of how likely faults are to be
+	Lifecycles   string   `json:"lifecycles,omitempty"` // digest of what tells when releases end
+	Inventory    string   `json:"inventory,omitempty"`  // digest of the merged inventory
+	Evidence     []string `json:"evidence,omitempty"`   // digests of referrers, sorted
+	Anchors      string   `json:"anchors,omitempty"`    // digest of the anchors, and of the builders, that evidence was verified by
+	Children     []string `json:"children,omitempty"`   // children of an index that were looked at
 	ExtractorSet string   `json:"extractor_set,omitempty"`
 	BroughtBy    string   `json:"brought_by,omitempty"`  // name of a principal
 	Engine       string   `json:"engine"`                // build of the engine

@@ -133,6 +133,14 @@ type Finding struct {
 	Malicious bool      `json:"malicious,omitempty"`
 	Published time.Time `json:"published,omitzero"`
 	Known     time.Time `json:"known,omitzero"`
+	// Exploited is since when it is known to be exploited (CISA KEV), ExploitDue by
+	// when CISA wants it mended; EPSS is how likely it is to be exploited within 30
+	// days, above 0 and at most 1, and Percentile how much of all is below.
+	Exploited  time.Time `json:"exploited,omitzero"`
+	ExploitDue time.Time `json:"exploit_due,omitzero"`
+	Ransomware bool      `json:"ransomware,omitempty"`
+	EPSS       float64   `json:"epss,omitempty"`
+	Percentile float64   `json:"percentile,omitempty"`
 	// VEX is what counts of what is said of it by those whom the gate of the zone
 	// believes; absent when they say nothing.
 	VEX *Assessment `json:"vex,omitempty"`
@@ -154,6 +162,11 @@ type Snapshot struct {
 	Digest     string    `json:"digest"`
 	At         time.Time `json:"at,omitzero"`
 	Advisories int       `json:"advisories"`
+	// Digests of what is known beside them: what is exploited, how likely the rest
+	// is to be, and when releases end.
+	Exploited  string `json:"exploited,omitempty"`
+	Scores     string `json:"scores,omitempty"`
+	Lifecycles string `json:"lifecycles,omitempty"`
 }
 
 // Affected answers GET /api/v1/affected?id=CVE|PURL: placements that hold what
@@ -217,15 +230,18 @@ type Gate struct {
 
 // Feed is the state of one advisory feed, GET /api/v1/feeds.
 type Feed struct {
-	Name      string    `json:"name"`
-	Source    string    `json:"source"`
-	Records   int       `json:"records"`
-	Skipped   int       `json:"skipped,omitzero"`
-	Reasons   []string  `json:"reasons,omitempty"`
-	LoadedAt  time.Time `json:"loaded_at,omitzero"`
-	CheckedAt time.Time `json:"checked_at,omitzero"`
-	Problem   string    `json:"problem,omitempty"`
-	Held      bool      `json:"held,omitzero"`
+	Name    string   `json:"name"`
+	Format  string   `json:"format,omitempty"` // "osv", "kev", "epss" or "endoflife"
+	Source  string   `json:"source"`
+	Records int      `json:"records"`
+	Skipped int      `json:"skipped,omitzero"`
+	Reasons []string `json:"reasons,omitempty"`
+	// PublishedAt is when what is in force was, as it says itself; not of "osv".
+	PublishedAt time.Time `json:"published_at,omitzero"`
+	LoadedAt    time.Time `json:"loaded_at,omitzero"`
+	CheckedAt   time.Time `json:"checked_at,omitzero"`
+	Problem     string    `json:"problem,omitempty"`
+	Held        bool      `json:"held,omitzero"`
 	// Gone says that nothing of it is in force any more: it is no longer
 	// configured, or was dropped.
 	Gone bool `json:"gone,omitzero"`

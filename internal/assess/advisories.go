@@ -94,6 +94,9 @@ func (a *Assessor) asOf(ctx context.Context, s evidence.Snapshot, im *inventory.
 	var oldest, newest time.Time
 	for i := range states {
 		f := &states[i]
+		if f.Format != "" {
+			continue
+		}
 		checked := f.LoadedAt
 		if f.Problem == "" && f.CheckedAt.After(checked) {
 			checked = f.CheckedAt

@@ -1,6 +1,7 @@
 package assess
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -116,13 +117,13 @@ func (f *Feeds) Feeds(ctx context.Context) ([]api.Feed, error) {
 			continue // it never was in force
 		}
 		list = append(list, api.Feed{
-			Name: s.Name, Gone: gone, Source: s.Source, Records: s.Records, Skipped: s.Skipped, Reasons: s.Reasons,
+			Name: s.Name, Format: cmp.Or(s.Format, vuln.OSV), PublishedAt: s.Dated, Gone: gone, Source: s.Source, Records: s.Records, Skipped: s.Skipped, Reasons: s.Reasons,
 			LoadedAt: s.LoadedAt, CheckedAt: s.CheckedAt, Problem: s.Problem, Held: s.Held,
 		})
 	}
 	for _, src := range f.o.Sources {
 		if !slices.ContainsFunc(states, func(s vuln.FeedState) bool { return src.Of(s.Name) }) {
-			list = append(list, api.Feed{Name: src.Name, Source: src.Location}) // never loaded
+			list = append(list, api.Feed{Name: src.Name, Format: cmp.Or(src.Format, vuln.OSV), Source: src.Location}) // never loaded
 		}
 	}
 	slices.SortFunc(list, func(a, b api.Feed) int { return strings.Compare(a.Name, b.Name) })
@@ -254,11 +255,7 @@ func (f *Feeds) commit(ctx context.Context, c feed.Change) error {
 	by := f.by
 	f.mu.Unlock()
 	return f.o.DB.Update(ctx, func(tx Tx) error {
-		if c.Snapshot.Seq == 0 {
-			if err := tx.Record(ctx, c.Feeds); err != nil {
-				return err
-			}
-		} else if err := tx.Publish(ctx, c.Load, c.Snapshot, c.Feeds); err != nil {
+		if err := c.Apply(ctx, tx); err != nil {
 			return err
 		}
 		for i := range c.Results {
@@ -301,8 +298,11 @@ func (f *Feeds) log(ctx context.Context, tx Tx, by authz.Principal, c *feed.Chan
 		ev = ev.With("records", fmt.Sprint(r.Records)).With("new", fmt.Sprint(r.New)).With("changed", fmt.Sprint(r.Changed)).
 			With("withdrawn", fmt.Sprint(r.Withdrawn)).With("gone", fmt.Sprint(r.Gone)).With("skipped", fmt.Sprint(r.Skipped))
 	}
-	if c.Snapshot.Seq != 0 {
+	if !c.Snapshot.Digest.IsZero() {
 		ev = ev.With("snapshot", c.Snapshot.Digest.String())
+	}
+	for _, d := range c.Documents {
+		ev = ev.With("document", d.Digest.String())
 	}
 	return tx.Append(ctx, ev)
 }

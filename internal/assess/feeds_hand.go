@@ -108,18 +108,29 @@ func (f *Feeds) Load(ctx context.Context, act authz.Act, folder io.Reader, accep
 	})
 }
 
-// loadFolder loads what there is in a folder; what is not there stays as it was
-// loaded before. Its error says why a feed was not taken, unless it is held
-// back, which its state says.
-func (f *Feeds) loadFolder(ctx context.Context, dir string, acceptLoss bool) (evidence.Snapshot, error) {
-	src := feed.Source{Name: f.o.Loaded, Location: dir, Origin: byHand, AcceptLoss: acceptLoss, Partial: true}
-	result, err := f.loadOne(ctx, src)
-	for i := range result.Feeds {
-		if r := &result.Feeds[i]; r.Err != nil && !errors.Is(r.Err, feed.ErrHeld) {
-			err = errors.Join(err, fmt.Errorf("%w: %w", authz.ErrInvalid, r.Err))
-		}
+// loadFolder loads what there is in a folder, of every format; what is not there
+// stays as it was loaded before. Its error says why a feed was not taken, unless it
+// is held back, which its state says.
+func (f *Feeds) loadFolder(ctx context.Context, dir string, acceptLoss bool) (s evidence.Snapshot, err error) {
+	formats, err := feed.FormatsIn(ctx, dir)
+	if err != nil {
+		return s, fmt.Errorf("%w: %w", authz.ErrInvalid, err)
 	}
-	return result.Snapshot, err
+	for _, format := range formats {
+		src := feed.Source{Format: format, Name: f.o.Loaded, Location: dir, Origin: byHand, AcceptLoss: acceptLoss, Partial: true}
+		if format != vuln.OSV {
+			src.Name += "/" + format
+		}
+		result, loadErr := f.loadOne(ctx, src)
+		err = errors.Join(err, loadErr)
+		for i := range result.Feeds {
+			if r := &result.Feeds[i]; r.Err != nil && !errors.Is(r.Err, feed.ErrHeld) {
+				err = errors.Join(err, fmt.Errorf("%w: %w", authz.ErrInvalid, r.Err))
+			}
+		}
+		s = result.Snapshot
+	}
+	return s, err
 }
 
 // full gives an error of a full disk its name.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -295,13 +296,39 @@ func decided(ev audit.Event, at repo.Placement, d *api.Decision) audit.Event {
 	return ev
 }
 
+// unscored is reasons without what changes of facts from day to day: a decision is
+// not another because a score that crosses nothing is.
+func unscored(reasons []api.Reason) []api.Reason {
+	out := slices.Clone(reasons)
+	for i := range out {
+		r := &out[i]
+		r.Facts = withoutScores(r.Facts)
+		r.Waived, r.Assessed = slices.Clone(r.Waived), slices.Clone(r.Assessed)
+		for j := range r.Waived {
+			r.Waived[j].Facts = withoutScores(r.Waived[j].Facts)
+		}
+		for j := range r.Assessed {
+			r.Assessed[j].Fact.EPSS = 0
+		}
+	}
+	return out
+}
+
+func withoutScores(facts []api.Fact) []api.Fact {
+	facts = slices.Clone(facts)
+	for i := range facts {
+		facts[i].EPSS = 0
+	}
+	return facts
+}
+
 // sameDecision reports whether two decisions say the same for the same
 // reasons. Times and inputs may differ: the later one confirms the earlier.
 func sameDecision(x, y *api.Decision) bool {
 	if x.Outcome != y.Outcome || x.Clause != y.Clause || !x.StayUntil.Equal(y.StayUntil) {
 		return false
 	}
-	a, errA := json.Marshal(x.Reasons)
-	b, errB := json.Marshal(y.Reasons)
+	a, errA := json.Marshal(unscored(x.Reasons))
+	b, errB := json.Marshal(unscored(y.Reasons))
 	return errA == nil && errB == nil && string(a) == string(b)
 }

@@ -474,12 +474,16 @@ func finding(f *evidence.Finding) api.Finding {
 	return api.Finding{
 		ID: f.ID, Aliases: f.Aliases, Severity: string(f.Severity), Score: f.Score, Vector: f.Vector, Summary: f.Summary, Package: f.Package, PURL: f.PURL,
 		Version: f.Version, Fixed: f.Fixed, Path: f.Path, Places: f.Places, Layer: f.Layer, Malicious: f.Malicious, Published: f.Published, Known: f.Known,
+		Exploited: f.Exploited, ExploitDue: f.ExploitDue, Ransomware: f.Ransomware, EPSS: f.EPSS, Percentile: f.Percentile,
 		VEX: assessment(f.VEX),
 	}
 }
 
 func snapshot(s evidence.Snapshot) api.Snapshot {
-	return api.Snapshot{Seq: s.Seq, Digest: s.Digest.String(), At: s.At, Advisories: s.Advisories}
+	return api.Snapshot{
+		Seq: s.Seq, Digest: s.Digest.String(), At: s.At, Advisories: s.Advisories,
+		Exploited: s.Exploited.String(), Scores: s.Scores.String(), Lifecycles: s.Lifecycles.String(),
+	}
 }
 
 // SBOM renders the inventory of an image as "spdx" or "cyclonedx".

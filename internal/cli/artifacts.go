@@ -124,9 +124,28 @@ func (pg *page) findingRows(fs []api.Finding, list listFlags, how string) {
 	for _, x := range rows {
 		cells = append(cells, []string{pg.severity(x), known(x), x.Package, x.Version, or(x.Fixed), fmt.Sprint(x.Layer + 1)})
 	}
+	columns := findingColumns
+	if slices.ContainsFunc(rows, func(x api.Finding) bool { return x.EPSS > 0 }) {
+		at := len(columns) - 1 // before the layer
+		columns = slices.Insert(slices.Clone(columns), at, column{title: "EPSS", right: true, drop: true})
+		for i := range cells {
+			cells[i] = slices.Insert(cells[i], at, likely(rows[i].EPSS))
+		}
+	}
 	pg.line()
-	pg.table(0, findingColumns, cells)
+	pg.table(0, columns, cells)
 	pg.more(0, left, how)
+}
+
+// likely says how likely a fault is to be exploited, in per cent.
+func likely(epss float64) string {
+	switch {
+	case epss == 0:
+		return "–"
+	case epss < 0.001:
+		return "<0.1%"
+	}
+	return fmt.Sprintf("%.1f%%", 100*epss)
 }
 
 // known is the name by which people know an advisory: the CVE where it has one.
@@ -146,6 +165,8 @@ func (pg *page) severity(f api.Finding) string {
 	switch {
 	case f.Malicious:
 		return pg.bad.Render("malicious")
+	case !f.Exploited.IsZero():
+		return pg.bad.Render(f.Severity + exploited)
 	case f.Severity == string(evidence.Critical):
 		return pg.bad.Render(f.Severity)
 	case f.Severity == string(evidence.High):

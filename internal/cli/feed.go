@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,9 +49,9 @@ func (pg *page) feeds(feeds []api.Feed) {
 	}
 	var rows [][]string
 	for _, f := range feeds {
-		rows = append(rows, []string{f.Name, pg.feedState(f), count(f.Records), count(f.Skipped), pg.ago(f.LoadedAt), f.Source})
+		rows = append(rows, []string{f.Name, cmp.Or(f.Format, config.FormatOSV), pg.feedState(f), count(f.Records), count(f.Skipped), pg.ago(f.LoadedAt), f.Source})
 	}
-	pg.table(0, []column{{title: "FEED"}, {title: "STATE"}, {title: "ADVISORIES", right: true}, {title: "SKIPPED", right: true}, {title: "LOADED"}, {title: "SOURCE"}}, rows)
+	pg.table(0, []column{{title: "FEED"}, {title: "FORMAT", drop: true}, {title: "STATE"}, {title: "ENTRIES", right: true}, {title: "SKIPPED", right: true}, {title: "LOADED"}, {title: "SOURCE"}}, rows)
 	for _, f := range feeds {
 		if f.Problem != "" {
 			pg.wrap(pg.bad.Render(f.Name)+": ", "  ", f.Problem)
@@ -180,7 +181,7 @@ func anyHeld(feeds []api.Feed) bool {
 
 func (pg *page) loaded(s *api.Snapshot) {
 	if s.Digest == "" {
-		pg.line("LOADED nothing: no advisories are in force")
+		pg.line("LOADED no advisories: none are in force")
 		return
 	}
 	pg.line(pg.good.Render("LOADED"), "  ", many(s.Advisories, "advisory", "advisories"), "  ", pg.faint.Render(fmt.Sprintf("snapshot %d, %s", s.Seq, short(s.Digest))))
@@ -190,12 +191,13 @@ func (p *program) feedLoad() *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "load FOLDER",
-		Short: "Load advisories from a folder on this machine",
-		Long: `Send a folder of advisories in the layout of osv.dev to the server, which loads
-it: for an air gap. Its feeds are named loaded/ECOSYSTEM, and replace those of
-the same name that were loaded before; they stay in force until they are loaded
-again, or dropped with bonded feed drop. A folder on the server's own machine
-can be a feed of the configuration instead.`,
+		Short: "Load advisories and more from a folder on this machine",
+		Long: `Send a folder to the server, which loads it: for an air gap. It holds advisories
+in the layout of osv.dev, CISA's known_exploited_vulnerabilities.json or FIRST's
+epss_scores-DATE.csv.gz. The feeds are named loaded/ECOSYSTEM, loaded/kev and
+loaded/epss, and replace those of the same name that were loaded before; they
+stay in force until they are loaded again, or dropped with bonded feed drop. A
+folder on the server's own machine can be a feed of the configuration instead.`,
 		Example: "  bonded feed load /media/stick/osv\n  bonded feed load ./osv --force",
 		Args:    cobra.ExactArgs(1),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -210,7 +212,7 @@ can be a feed of the configuration instead.`,
 func (p *program) runFeedLoad(ctx context.Context, dir string, force bool) error {
 	sent, err := feed.Sendable(ctx, dir)
 	if err != nil {
-		return usage("name a folder that holds ECOSYSTEM/all.zip, ECOSYSTEM/ID.json or ID.json", "%v", err)
+		return usage("name a folder of advisories, or one with a file as CISA or FIRST name it", "%v", err)
 	}
 	var failed error // what kept the folder from being sent
 	err = p.changeFeeds(ctx, func(ctx context.Context, c *client.Client) iter.Seq2[api.FeedProgress, error] {

@@ -226,6 +226,9 @@ func (pg *page) lists(r *api.Reason) bool {
 const factIndent = 6
 
 // facts writes what a rule points at, worst first.
+// exploited follows the severity of a fault that is known to be.
+const exploited = ", exploited"
+
 func (pg *page) facts(r *api.Reason) {
 	var rows [][]string
 	for i, f := range r.Facts {
@@ -241,7 +244,11 @@ func (pg *page) facts(r *api.Reason) {
 		if f.Fixed != "" {
 			fix = "→ " + f.Fixed
 		}
-		rows = append(rows, []string{f.Severity, f.ID, strings.TrimSpace(f.Package + " " + f.Version), fix, layer, path})
+		severity := f.Severity
+		if !f.Exploited.IsZero() {
+			severity += exploited
+		}
+		rows = append(rows, []string{severity, f.ID, strings.TrimSpace(f.Package + " " + f.Version), fix, layer, path})
 	}
 	if len(rows) > 0 {
 		pg.table(factIndent, []column{{keep: true}, {keep: true}, {least: 20}, {least: 14}, {keep: true, drop: true}, {least: 20, drop: true}}, rows)

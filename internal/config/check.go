@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -294,6 +295,12 @@ func (k *checker) feeds(feeds []Feed) {
 			k.bad(field, "neither url nor dir says where it comes from")
 		case f.URL != "":
 			k.secureURL(field+".url", f.URL)
+		}
+		if _, ok := intervals[f.Formatted()]; !ok {
+			k.bad(field+".format", "%q is no format, want one of %s", f.Format, strings.Join(slices.Sorted(maps.Keys(intervals)), ", "))
+		}
+		if f.Formatted() != FormatOSV && len(f.Ecosystems) > 0 {
+			k.clash(field+".ecosystems", field+".format", "ecosystems are those of osv")
 		}
 		if f.Interval != nil && *f.Interval != 0 && *f.Interval < minInterval {
 			k.bad(field+".interval", "is %s, want 0s or at least %s", *f.Interval, minInterval)

@@ -7,7 +7,10 @@
 // file and never written into the configuration.
 package config
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Config is the configuration of one server process.
 type Config struct {
@@ -49,8 +52,8 @@ type Config struct {
 	// GateData names the files of the data that rules of gates look things up in,
 	// as data.NAME. Optional. Default: none.
 	GateData []Path `yaml:"gate_data" json:"gate_data"`
-	// Feeds are where advisories come from. Optional. Default: osv.dev. An empty
-	// list means no feed; packages are then "not checked", which gates do not
+	// Feeds are where advisories come from, and what is known beside them. Optional.
+	// Default: osv.dev, CISA and FIRST. An empty list means no feed; packages are then "not checked", which gates do not
 	// take for clean.
 	Feeds []Feed `yaml:"feeds" json:"feeds"`
 
@@ -169,23 +172,30 @@ type Zone struct {
 	From []string `yaml:"from" json:"from"`
 }
 
-// Feed is a source of advisories in the layout of osv.dev: a folder per
-// ecosystem with all.zip or with one JSON file per record. Exactly one of url
-// and dir is needed.
+// Feed is a source of advisories in the layout of osv.dev (a folder per ecosystem
+// with all.zip or with one JSON file per record), or of what is known beside them.
+// Exactly one of url and dir is needed.
 type Feed struct {
 	// Name tells feeds apart; not "loaded", which is what bonded feed load loads.
 	// Needed.
 	Name string `yaml:"name" json:"name"`
-	// URL is the "https://…" address above the ecosystems' folders.
+	// Format is "osv"; "kev" for CISA's catalog of what is exploited
+	// (known_exploited_vulnerabilities.json); or "epss" for FIRST's daily scores of
+	// what is likely to be (epss_scores-DATE.csv.gz). Of several feeds of one format
+	// other than "osv" the one published last counts. Optional. Default "osv".
+	Format string `yaml:"format" json:"format"`
+	// URL is an "https://…" address: that above the ecosystems' folders, of another
+	// format that of the file.
 	URL string `yaml:"url" json:"url"`
-	// Dir is a folder instead, for an air gap.
+	// Dir is a folder instead, for an air gap. Of another format than "osv" it may be
+	// the file.
 	Dir Path `yaml:"dir" json:"dir"`
 	// Ecosystems are the ecosystems to take, as OSV spells them, such as
 	// "Debian", "Alpine", "Go", "npm", "PyPI". Optional. Default: for url, those
 	// that the analysis knows; for dir, all there are.
 	Ecosystems []string `yaml:"ecosystems" json:"ecosystems"`
 	// Interval is the time between two updates, at least 1m; 0s updates by hand
-	// alone (bonded feed update). Optional. Default 1h.
+	// alone (bonded feed update). Optional. Default 1h, of "epss" 6h.
 	Interval *Duration `yaml:"interval,omitempty" json:"interval,omitempty"`
 }
 
@@ -193,13 +203,23 @@ type Feed struct {
 // configured feed has.
 const LoadedFeed = "loaded"
 
-// DefaultInterval is the time between two updates of a feed that states none.
-const DefaultInterval = Duration(time.Hour)
+// The formats of feeds.
+const (
+	FormatOSV  = "osv"
+	FormatKEV  = "kev"
+	FormatEPSS = "epss"
+)
+
+// intervals are the times between two updates of a feed that states none, by format.
+var intervals = map[string]time.Duration{FormatOSV: time.Hour, FormatKEV: time.Hour, FormatEPSS: 6 * time.Hour}
+
+// Formatted is the format of a feed.
+func (f Feed) Formatted() string { return cmp.Or(f.Format, FormatOSV) }
 
 // Every is the time between two updates, 0 for none.
 func (f Feed) Every() time.Duration {
 	if f.Interval == nil {
-		return time.Duration(DefaultInterval)
+		return intervals[f.Formatted()]
 	}
 	return time.Duration(*f.Interval)
 }
@@ -280,8 +300,12 @@ func Default() Config {
 	return Config{
 		Listen: ":8443",
 		Drain:  Duration(30 * time.Second),
-		Feeds:  []Feed{{Name: "osv", URL: "https://osv-vulnerabilities.storage.googleapis.com"}},
-		Trust:  Trust{Freshness: DefaultFreshness, Requests: DefaultRequests},
+		Feeds: []Feed{
+			{Name: "osv", URL: "https://osv-vulnerabilities.storage.googleapis.com"},
+			{Name: "kev", Format: FormatKEV, URL: "https://www.cisa.gov/sites/default/files/feeds/known_exploited_vulnerabilities.json"},
+			{Name: "epss", Format: FormatEPSS, URL: "https://epss.empiricalsecurity.com/epss_scores-current.csv.gz"},
+		},
+		Trust: Trust{Freshness: DefaultFreshness, Requests: DefaultRequests},
 		Limits: Limits{
 			Blob:      64 << 30,
 			Referrers: 1000,

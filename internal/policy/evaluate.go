@@ -394,6 +394,7 @@ func (e *evaluation) inputs() api.Inputs {
 		Gate: e.gate.digest.String(), Snapshot: in.Snapshot.Digest.String(), Inventory: in.InventoryDigest.String(),
 		ExtractorSet: in.ExtractorSet, BroughtBy: in.BroughtBy, Engine: in.Engine, AdmittedAt: in.AdmittedAt,
 	}
+	names.Exploited, names.Scores, names.Lifecycles = in.Snapshot.Exploited.String(), in.Snapshot.Scores.String(), in.Snapshot.Lifecycles.String()
 	names.Anchors = in.Verified.Digest
 	for _, d := range in.Evidence {
 		names.Evidence = append(names.Evidence, d.String())

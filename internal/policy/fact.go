@@ -118,7 +118,7 @@ func (v *view) findingFact(f *evidence.Finding) api.Fact {
 	}
 	return api.Fact{
 		ID: f.CVE(), Severity: string(cmp.Or(f.Severity, evidence.Unknown)), Package: f.Package, Version: f.Version,
-		Fixed: f.Fixed, Where: v.where(f.Layer, f.Path), Text: text,
+		Fixed: f.Fixed, Where: v.where(f.Layer, f.Path), Text: text, Exploited: f.Exploited, EPSS: f.EPSS,
 	}
 }
 

@@ -114,6 +114,19 @@ func (v *view) age() time.Duration {
 	return v.Now.Sub(v.Snapshot.At)
 }
 
+// besides names what was loaded beside the advisories.
+func (v *view) besides() (names []string) {
+	for _, b := range []struct {
+		name string
+		of   oci.Digest
+	}{{"endoflife", v.Snapshot.Lifecycles}, {"epss", v.Snapshot.Scores}, {"kev", v.Snapshot.Exploited}} {
+		if !b.of.IsZero() {
+			names = append(names, b.name)
+		}
+	}
+	return names
+}
+
 // variables is the table of names that expressions can start with, in the
 // order of the documentation. docs/gates.md is generated from it.
 var variables = []variable{
@@ -233,6 +246,13 @@ var findingType = typeOver("Finding", "a known fault in one package; records tha
 	{"malicious", types.BoolType, "the package was published to do harm", func(f *evidence.Finding) ref.Val { return types.Bool(f.Malicious) }},
 	{"published", types.TimestampType, "when the record was published; year 1 when it does not say", func(f *evidence.Finding) ref.Val { return types.Timestamp{Time: f.Published} }},
 	{"known", types.TimestampType, "when the record first reached us", func(f *evidence.Finding) ref.Val { return types.Timestamp{Time: f.Known} }},
+	{"exploited", types.BoolType, "it is known to be exploited: CISA's KEV catalog lists it. False also when no catalog was loaded: see `snapshot.feeds`", func(f *evidence.Finding) ref.Val { return types.Bool(!f.Exploited.IsZero()) }},
+	{"exploitedSince", types.TimestampType, "since when the catalog lists it; year 1 when it does not", func(f *evidence.Finding) ref.Val { return types.Timestamp{Time: f.Exploited} }},
+	{"exploitDue", types.TimestampType, "by when CISA wants it mended; year 1 when it does not say", func(f *evidence.Finding) ref.Val { return types.Timestamp{Time: f.ExploitDue} }},
+	{"ransomware", types.BoolType, "it is known to be used for ransom", func(f *evidence.Finding) ref.Val { return types.Bool(f.Ransomware) }},
+	{"scored", types.BoolType, "it has an EPSS score. False also when no scores were loaded: see `snapshot.feeds`", func(f *evidence.Finding) ref.Val { return types.Bool(f.EPSS > 0) }},
+	{"epss", types.DoubleType, "how likely it is to be exploited within 30 days, above 0 and at most 1; 0 when it is not scored", func(f *evidence.Finding) ref.Val { return types.Double(f.EPSS) }},
+	{"percentile", types.DoubleType, "how much of all that is scored is not above its score, 0 to 1", func(f *evidence.Finding) ref.Val { return types.Double(f.Percentile) }},
 	{"vex", assessmentType.typ, "what somebody whom `vex` of the gate names says of it", func(f *evidence.Finding) ref.Val { return assessmentType.wrap(orEmpty(f.VEX)) }},
 }...)
 
@@ -260,6 +280,7 @@ var snapshotType = typeOver("Snapshot", "the state of all advisories", []memberO
 	{"age", types.DurationType, "how long ago they were loaded; 292 years when they never were. A time in the future counts as that long ago", func(v *view) ref.Val { return types.Duration{Duration: v.age()} }},
 	{"digest", types.StringType, "of the advisories in force; empty when none were ever loaded", func(v *view) ref.Val { return types.String(v.Snapshot.Digest.String()) }},
 	{"ecosystems", textList, "those with at least one advisory, without release: `Debian`, `Go`", func(v *view) ref.Val { return newTextList(v.Snapshot.Ecosystems) }},
+	{"feeds", textList, "what is known beside them: `kev` (what is exploited), `epss` (how likely it is to be), `endoflife` (when releases end)", func(v *view) ref.Val { return newTextList(v.besides()) }},
 }...)
 
 var childType = typeOver("Child", "one entry of an index", []memberOf[Child]{

@@ -59,10 +59,11 @@ func decidingOf(s *Server) db.Configuration {
 	type source struct {
 		Name, URL  string
 		Ecosystems []string
+		Format     string `json:",omitempty"`
 	}
 	feeds := []source{}
 	for _, f := range s.config.Feeds {
-		feeds = append(feeds, source{f.Name, f.URL, f.Ecosystems})
+		feeds = append(feeds, source{f.Name, f.URL, f.Ecosystems, f.Format})
 	}
 	c := db.Configuration{Parts: map[string]string{}}
 	for name, part := range map[string]any{

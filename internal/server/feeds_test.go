@@ -69,7 +69,7 @@ func TestFeedNoLongerConfigured(t *testing.T) {
 	}
 	w.start()
 	w.settled("catalog/app", image.Digest, repo.Held) // nothing is known of Go any more
-	want := []api.Feed{{Name: "other", Source: "/nowhere"}, {Name: "test", Source: w.feed, Gone: true}}
+	want := []api.Feed{{Name: "other", Format: "osv", Source: "/nowhere"}, {Name: "test", Format: "osv", Source: w.feed, Gone: true}}
 	if diff := cmp.Diff(want, w.feedsOf(), untimed); diff != "" {
 		t.Errorf("feeds (-want +got):\n%s", diff)
 	}

@@ -93,9 +93,12 @@ func (s *Server) newFeeds(database assess.DB) (*assess.Feeds, error) {
 
 func sourceOf(f config.Feed) feed.Source {
 	src := feed.Source{Name: f.Name, Location: f.URL, Ecosystems: f.Ecosystems}
+	if f.Formatted() != config.FormatOSV {
+		src.Format = f.Format
+	}
 	if f.Dir != "" {
 		src.Location = string(f.Dir)
-	} else if len(src.Ecosystems) == 0 {
+	} else if len(src.Ecosystems) == 0 && src.Format == "" {
 		src.Ecosystems = knownEcosystems
 	}
 	return src

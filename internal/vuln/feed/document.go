@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/evidence"
@@ -30,6 +31,8 @@ type form struct {
 	file  string
 	limit int64 // bytes
 	take  func(r io.Reader, kept []byte) (*taken, error)
+	// join adds a document to what is known of faults; nil where it says nothing of them.
+	join func(content []byte, known *threat.Known) error
 	// beside is where a snapshot names it.
 	beside func(*evidence.Snapshot) *oci.Digest
 }
@@ -38,10 +41,18 @@ type form struct {
 var forms = map[string]form{
 	vuln.KEV: {
 		file: "known_exploited_vulnerabilities.json", limit: 64 << 20, take: taking(threat.ParseKEV, threat.ReadExploits),
+		join: func(content []byte, known *threat.Known) (err error) {
+			known.Exploits, err = threat.ReadExploits(content)
+			return err
+		},
 		beside: func(s *evidence.Snapshot) *oci.Digest { return &s.Exploited },
 	},
 	vuln.EPSS: {
 		file: "epss_scores-*.csv*", limit: 256 << 20, take: taking(threat.ParseEPSS, threat.ReadScores),
+		join: func(content []byte, known *threat.Known) (err error) {
+			known.Scores, err = threat.ReadScores(content)
+			return err
+		},
 		beside: func(s *evidence.Snapshot) *oci.Digest { return &s.Scores },
 	},
 }
@@ -303,8 +314,57 @@ func (f *form) find(path string) (string, error) {
 	return "", fmt.Errorf("folder %s holds no %s", path, f.file)
 }
 
+// read reads the file at path, and adds what it says of faults to known.
+func (f *form) read(path string, known *threat.Known) (*taken, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // it was only read
+	got, err := f.take(io.LimitReader(file, f.limit), nil)
+	if err == nil && f.join != nil {
+		err = f.join(got.Content, known)
+	}
+	return got, err
+}
+
 // is reports whether a file of that name is of the form.
 func (f *form) is(name string) bool {
 	ok, err := filepath.Match(f.file, name)
 	return ok && err == nil
+}
+
+// isDocument reports whether a file of that name is one of the forms, and so no
+// advisory.
+func isDocument(name string) bool {
+	for _, f := range forms {
+		if f.is(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// FormatsIn returns the formats of which a folder holds something, sorted.
+func FormatsIn(ctx context.Context, dir string) ([]string, error) {
+	folders, err := (&local{root: dir}).folders(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var formats []string
+	if len(folders) > 0 {
+		formats = append(formats, vuln.OSV)
+	}
+	var named []string
+	for format, f := range forms {
+		if _, err := f.find(dir); err == nil {
+			formats = append(formats, format)
+		}
+		named = append(named, f.file)
+	}
+	if slices.Sort(formats); len(formats) > 0 {
+		return formats, nil
+	}
+	slices.Sort(named)
+	return nil, fmt.Errorf("folder %s holds no ECOSYSTEM/%s, no ECOSYSTEM/ID.json, no ID.json, and none of %s", dir, archiveName, strings.Join(named, ", "))
 }

@@ -14,8 +14,10 @@ import (
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/evidence"
+	"github.com/bonded-dev/bonded/internal/inventory"
 	"github.com/bonded-dev/bonded/internal/testparts"
 	"github.com/bonded-dev/bonded/internal/vuln"
+	"github.com/bonded-dev/bonded/internal/vuln/threat"
 )
 
 // catalog is a catalog of what is exploited: CVE-2024-1000 and so on.
@@ -186,5 +188,40 @@ func TestDocumentsPublished(t *testing.T) {
 		if r := b.load(); r.Err() != nil || !r.Changed || r.Feeds[0].Skipped > 0 {
 			t.Errorf("%s: %+v", format, r)
 		}
+	}
+}
+
+// TestIndexForJoins: a folder that is read without a server has what stands beside
+// its advisories too, and files of that are no advisories.
+func TestIndexForJoins(t *testing.T) {
+	b := newBench(t)
+	b.put("PyPI", map[string]string{"CVE-2024-1003.json": record("CVE-2024-1003", "2.0"), "P-1.json": record("P-1", "2.0")})
+	for name, text := range map[string]string{kevFile: catalog("2026-11-20T00:00:00Z", 20), "epss_scores-2026-11-21.csv": scoresCSV("2026-11-21", 20, "0.3")} {
+		if err := os.WriteFile(filepath.Join(b.root, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	image := imageOf(inventory.Package{Type: "pypi", Name: "pkg-cve-2024-1003", Version: "1.0", PURL: "pkg:pypi/pkg-cve-2024-1003@1.0", Ecosystem: "PyPI"})
+	x, err := IndexFor(t.Context(), FolderOptions{Dir: b.root, Now: b.now}, image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := x.Snapshot()
+	found, _ := x.Findings(image)
+	if len(found) != 1 || found[0].Exploited.IsZero() || found[0].EPSS != 0.3 || s.Exploited.IsZero() || s.Scores.IsZero() || s.Advisories != 2 {
+		t.Errorf("%+v in %+v", found, s)
+	}
+	var sent bytes.Buffer
+	got := t.TempDir()
+	if err := errors.Join(Send(t.Context(), &sent, b.root), Receive(t.Context(), &sent, got)); err != nil {
+		t.Fatal(err)
+	}
+	formats, err := FormatsIn(t.Context(), got)
+	b.want("sent", fmt.Sprint(formats, err), "[epss kev osv] <nil>")
+	if err := os.WriteFile(filepath.Join(b.root, kevFile), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := IndexFor(t.Context(), FolderOptions{Dir: b.root, Now: b.now}, image); !errors.Is(err, threat.ErrInvalid) {
+		t.Errorf("a catalog without entries: %v", err)
 	}
 }

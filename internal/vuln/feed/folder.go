@@ -51,6 +51,15 @@ type local struct {
 // feeds returns the folders with an archive or with records in them. The list
 // that osv.dev publishes is not asked: a copy may hold some of them only.
 func (l *local) feeds(ctx context.Context) ([]string, error) {
+	folders, err := l.folders(ctx)
+	if err == nil && len(folders) == 0 {
+		err = fmt.Errorf("folder %s holds no ECOSYSTEM/%s, no ECOSYSTEM/ID.json and no ID.json", l.root, archiveName)
+	}
+	return folders, err
+}
+
+// folders is feeds of a folder that may have none.
+func (l *local) folders(ctx context.Context) ([]string, error) {
 	entries, err := os.ReadDir(l.root)
 	if err != nil {
 		return nil, fmt.Errorf("reading the folder of advisories: %w", err)
@@ -60,6 +69,9 @@ func (l *local) feeds(ctx context.Context) ([]string, error) {
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)
+		}
+		if isDocument(e.Name()) {
+			continue
 		}
 		if strings.HasSuffix(e.Name(), ".json") {
 			loose = true
@@ -76,7 +88,7 @@ func (l *local) feeds(ctx context.Context) ([]string, error) {
 	case loose:
 		return []string{""}, nil
 	}
-	return nil, fmt.Errorf("folder %s holds no ECOSYSTEM/%s, no ECOSYSTEM/ID.json and no ID.json", l.root, archiveName)
+	return nil, nil
 }
 
 func hasArchive(dir string) bool {
@@ -97,7 +109,7 @@ func recordNames(dir string) ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".json") {
+		if strings.HasSuffix(e.Name(), ".json") && !isDocument(e.Name()) {
 			names = append(names, e.Name())
 		}
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/inventory"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/vuln"
+	"github.com/bonded-dev/bonded/internal/vuln/threat"
 )
 
 // folderSource is the name that feeds of a folder go by where no configuration
@@ -46,7 +47,7 @@ type FolderOptions struct {
 
 // IndexFor reads as much of a folder of advisories as it takes to answer about
 // one image, without a store, and returns an index that finds in the image what
-// one of the whole folder would. It parses the ecosystems of the image's
+// one of the whole folder would, with what the folder holds beside advisories. It parses the ecosystems of the image's
 // packages, and of the others the records that speak of a CVE found so, as
 // they may rate it. It relies on the layout: a record is in the folder of
 // every ecosystem that it names.
@@ -68,6 +69,23 @@ func IndexFor(ctx context.Context, o FolderOptions, im *inventory.Image) (*vuln.
 		return nil, fmt.Errorf("reading advisories from %s: %w", o.Dir, err)
 	}
 	return x, nil
+}
+
+// beside adds what the folder holds beside the advisories.
+func (f *folderReader) beside(x *vuln.Index) (*vuln.Index, error) {
+	s, known := x.Snapshot(), threat.Known{}
+	for format, form := range forms {
+		path, err := form.find(f.o.Dir)
+		if err != nil {
+			continue // it holds none
+		}
+		doc, err := form.read(path, &known)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		*beside(&s, format) = doc.Digest
+	}
+	return x.Beside(s, known), nil
 }
 
 // folderReader reads the folders of one source.
@@ -116,7 +134,10 @@ func (f *folderReader) index(ctx context.Context, im *inventory.Image) (*vuln.In
 	if err := f.readAll(ctx, portions, false, cvesOf(found)); err != nil {
 		return nil, err
 	}
-	return build(f.snapshot(portions), portions)
+	if x, err = build(f.snapshot(portions), portions); err != nil {
+		return nil, err
+	}
+	return f.beside(x)
 }
 
 // wantRecords wants one record at least to be there: a folder of something else

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/bonded-dev/bonded/internal/oci"
+	"github.com/bonded-dev/bonded/internal/vuln"
 )
 
 // ErrFolder matches errors about a stream that is no folder of advisories.
@@ -66,7 +67,19 @@ func sendFile(out *tar.Writer, dir, name string, size int64) error {
 
 // eachSent calls fn for the files of a folder that a load would read.
 func eachSent(ctx context.Context, dir string, fn func(name string, info fs.FileInfo) error) error {
-	folders, err := (&local{root: dir}).feeds(ctx)
+	formats, err := FormatsIn(ctx, dir)
+	if err != nil {
+		return err
+	}
+	for _, format := range formats {
+		if format == vuln.OSV {
+			continue
+		}
+		if err := eachOfDocument(dir, forms[format], fn); err != nil {
+			return err
+		}
+	}
+	folders, err := (&local{root: dir}).folders(ctx)
 	if err != nil {
 		return err
 	}
@@ -82,19 +95,32 @@ func eachSent(ctx context.Context, dir string, fn func(name string, info fs.File
 				return context.Cause(ctx)
 			}
 			name = filepath.Join(folder, name)
-			info, err := os.Stat(filepath.Join(dir, name))
-			if err != nil {
-				return fmt.Errorf("reading the folder of advisories: %w", err)
-			}
-			if !info.Mode().IsRegular() {
-				return fmt.Errorf("reading the folder of advisories: %s is no file", name)
-			}
-			if err := fn(name, info); err != nil {
+			if err := sent(dir, name, fn); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// eachOfDocument calls fn for the file of a folder that a load of the form would read.
+func eachOfDocument(dir string, f form, fn func(name string, info fs.FileInfo) error) error {
+	path, err := f.find(dir)
+	if err != nil {
+		return err
+	}
+	return sent(dir, filepath.Base(path), fn)
+}
+
+func sent(dir, name string, fn func(name string, info fs.FileInfo) error) error {
+	info, err := os.Stat(filepath.Join(dir, name))
+	if err != nil {
+		return fmt.Errorf("reading the folder of advisories: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("reading the folder of advisories: %s is no file", name)
+	}
+	return fn(name, info)
 }
 
 // Bounds of what Receive takes.
@@ -162,12 +188,12 @@ func receivable(h *tar.Header) bool {
 	case below && len(usable([]string{folder})) == 0:
 		return false
 	}
-	return strings.HasSuffix(name, ".json") || below && name == archiveName
+	return strings.HasSuffix(name, ".json") || below && name == archiveName || !below && isDocument(name)
 }
 
 func receiveFile(root *os.Root, in io.Reader, h *tar.Header) error {
 	if !receivable(h) {
-		return fmt.Errorf("receiving advisories: %w: it holds %s, and not only ECOSYSTEM/%s, ECOSYSTEM/ID.json and ID.json", ErrFolder, oci.Quote(h.Name), archiveName)
+		return fmt.Errorf("receiving advisories: %w: it holds %s, and not only ECOSYSTEM/%s, ECOSYSTEM/ID.json, ID.json and what is named as CISA or FIRST do", ErrFolder, oci.Quote(h.Name), archiveName)
 	}
 	if folder, _, below := strings.Cut(h.Name, "/"); below {
 		if err := root.Mkdir(folder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {

@@ -121,9 +121,14 @@ type Inputs struct {
 	Anchors      string   `json:"anchors,omitempty"`    // digest of the anchors, and of the builders, that evidence was verified by
 	Children     []string `json:"children,omitempty"`   // children of an index that were looked at
 	ExtractorSet string   `json:"extractor_set,omitempty"`
-	BroughtBy    string   `json:"brought_by,omitempty"`  // name of a principal
-	Engine       string   `json:"engine"`                // build of the engine
-	Revocations  int64    `json:"revocations,omitempty"` // number of the latest revocation, or lift of one
+	BroughtBy    string   `json:"brought_by,omitempty"` // name of a principal
+	// Arrivals lists who pushed it into this repository and those that it came by,
+	// by repository. FirstSeen is when its content came first, to whatever
+	// repository.
+	Arrivals    []Arrival `json:"arrivals,omitempty"`
+	FirstSeen   time.Time `json:"first_seen,omitzero"`
+	Engine      string    `json:"engine"`                // build of the engine
+	Revocations int64     `json:"revocations,omitempty"` // number of the latest revocation, or lift of one
 	// Under "stay": when the placement was admitted, and what the decision
 	// before had told, by rule.
 	AdmittedAt time.Time            `json:"admitted_at,omitzero"`

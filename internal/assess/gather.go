@@ -150,6 +150,9 @@ func (a *Assessor) ask(ctx context.Context, q asked) (*Verdict, error) {
 		return nil, err
 	}
 	in := a.input(q, x)
+	if err := a.arrived(ctx, q, in); err != nil {
+		return nil, err
+	}
 	if x.manifest.IsIndex() {
 		if q.depth > oci.MaxIndexDepth {
 			return nil, fmt.Errorf("%s: %w: indexes nested deeper than %d", q.at.Digest, oci.ErrManifestInvalid, oci.MaxIndexDepth)

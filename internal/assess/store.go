@@ -126,6 +126,7 @@ type Tx interface {
 	repo.Graph
 	repo.Family
 	repo.Lister
+	repo.Arrivals
 	Facts
 	FactsWriter
 	Inverse

@@ -30,6 +30,7 @@ var walks = []struct{ text, why string }{
 	{"INSERT INTO entry (seq", "the rows that it is given"},
 	{"SELECT id, 1, 0, 0, x''", "once, by a migration"},
 	{"SELECT t.repository_id, t.name, p.digest, 0, 0, 0", "once, by a migration"},
+	{"principal, kind, at) SELECT p.manifest_id", "once, by a migration"},
 	{"FROM snapshot ORDER BY seq", "in the order of the key, one row"},
 	{"FROM job WHERE state = 2 ORDER BY", "the index holds only those"},
 	{"FROM job WHERE state < 2 AND kind", "in the order of the index, until the first of those kinds"},

@@ -74,6 +74,8 @@ type ruleText struct {
 	SBOMComplete *sbomText `yaml:"sbomComplete,omitempty"`
 	// Ready-made: nothing in it was made to do harm. Alone, without expressions.
 	NoMalware *nothingText `yaml:"noMalware,omitempty"`
+	// Ready-made: who pushed it, here or on its way here. Alone, without expressions.
+	PushedBy *pushedByText `yaml:"pushedBy,omitempty"`
 	// What people read when the rule denies, before the facts.
 	Denied string `yaml:"denied,omitempty" jsonschema:"maxLength=300"`
 	// What people read when the rule cannot tell, before the facts.
@@ -156,6 +158,12 @@ type freshScanText struct {
 type sbomText struct {
 	// Types of packages (of purls) that may go unchecked: [opam].
 	Except []string `yaml:"except,omitempty"`
+}
+
+// pushedByText says who may have pushed an artifact, as YAML.
+type pushedByText struct {
+	// What whoever pushed it has to be, or a list of which one: human, machine, internal (the server itself) or anonymous.
+	Kind texts `yaml:"kind"`
 }
 
 // nothingText is a ready-made rule without anything to set, as YAML: {}.

@@ -396,6 +396,7 @@ func (e *evaluation) inputs() api.Inputs {
 	}
 	names.Exploited, names.Scores, names.Lifecycles = in.Snapshot.Exploited.String(), in.Snapshot.Scores.String(), in.Snapshot.Lifecycles.String()
 	names.Anchors = in.Verified.Digest
+	names.Arrivals, names.FirstSeen = Arrived(in.Arrivals), in.FirstSeen
 	for _, d := range in.Evidence {
 		names.Evidence = append(names.Evidence, d.String())
 	}

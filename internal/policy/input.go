@@ -47,6 +47,9 @@ type Input struct {
 	Verified Verified
 
 	BroughtBy string // name of the principal who brought it
+	// Arrivals are who pushed it into this repository and into those that it was
+	// promoted from, the first of each; a set.
+	Arrivals []evidence.Arrival
 	// FirstSeen is when its content first came here, to whatever repository; zero
 	// when nobody knows.
 	FirstSeen time.Time
@@ -145,6 +148,7 @@ func (in *Input) canonical(g *Gate) *Input {
 	c.Verified.Unsure = sorted(in.Verified.Unsure, compareRefusals)
 	c.Verified.Until = stamp(in.Verified.Until)
 	c.Snapshot.Ecosystems = sorted(in.Snapshot.Ecosystems, compareTexts)
+	c.Arrivals = sorted(settled(in.Arrivals), compareArrivals)
 	c.Waivers = sorted(concerning(in.Waivers, in.Repository, in.Digest, c.Now), compareWaivers)
 	if c.Config == nil && c.Image != nil {
 		c.Config = c.Image.Config

@@ -22,6 +22,7 @@ var enumerated = map[string][]string{
 	"Child.outcome":    append(wordsOf(api.Allow, api.Deny, api.CannotTell), ""),
 	"Signature.form":   wordsOf(evidence.FormBundle, evidence.FormLegacy, evidence.FormNotation),
 	"Statement.kind":   append(wordsOf(statementKinds...), string(evidence.KindUnknown)),
+	"Arrival.kind":     append(wordsOf(evidence.Bringers()...), ""),
 	"Test.result":      {"passed", "warned", "failed", ""},
 }
 

@@ -12,3 +12,9 @@ func TestReadySuite(t *testing.T) {
 	g, suite := suiteOf(t, "ready")
 	policytest.Run(t, g, suite)
 }
+
+// TestArrivalsSuite asks who pushed what on its way here.
+func TestArrivalsSuite(t *testing.T) {
+	g, suite := suiteOf(t, "arrivals")
+	policytest.Run(t, g, suite)
+}

@@ -145,10 +145,12 @@ var variables = []variable{
 	{"statements", statementsType.typ, "the in-toto statements about it whose signatures verified, likewise", func(v *view) ref.Val { return statementsType.wrap(v.statements) }},
 	{"now", types.TimestampType, "the moment of the decision", func(v *view) ref.Val { return types.Timestamp{Time: v.Now} }},
 	{"pushedBy", types.StringType, "name of the principal who brought it", func(v *view) ref.Val { return types.String(v.BroughtBy) }},
+	{"pushedByKind", types.StringType, "what those are who pushed it on its way here: `human` if one of them is, `machine`, `internal` (the server itself) or `anonymous`; empty when nobody knows", func(v *view) ref.Val { return types.String(v.broughtBy()) }},
+	{"arrivals", types.NewListType(arrivalType.typ), "who pushed it first into this repository, and into each that it was promoted from; by repository", func(v *view) ref.Val { return wrapAll(arrivalType, v.Arrivals) }},
 }
 
 // objectTypes are the types of the variables, in the order of the documentation.
-var objectTypes = []*objectType{artifactType, configType, layerType, gapType, coverageType, distroType, packageType, findingType, assessmentType, uncheckedType, snapshotType, childType,
+var objectTypes = []*objectType{artifactType, configType, layerType, gapType, coverageType, distroType, packageType, findingType, assessmentType, uncheckedType, snapshotType, childType, arrivalType,
 	signaturesType, statementsType, signatureType, statementType, provenanceType, materialType, summaryType, sbomType, scanType, testType, reviewType, vexType, vexStatementType, approvalType, releaseType}
 
 var (
@@ -164,6 +166,7 @@ var artifactType = typeOver("Artifact", "the manifest under judgement", []member
 	{"digest", types.StringType, "`sha256:…`", func(in *Input) ref.Val { return types.String(in.Digest.String()) }},
 	{"mediaType", types.StringType, "of the manifest", func(in *Input) ref.Val { return types.String(in.Manifest.MediaType) }},
 	{"artifactType", types.StringType, "as referrers are filtered by it: artifactType, else the config's media type", func(in *Input) ref.Val { return types.String(in.Manifest.EffectiveArtifactType()) }},
+	{"firstSeen", types.TimestampType, "when its content came first, to whatever repository; year 1 when nobody knows", func(in *Input) ref.Val { return types.Timestamp{Time: in.FirstSeen} }},
 	{"annotations", textsMap, "of the manifest, in order of keys", func(in *Input) ref.Val { return newTextMap(in.Manifest.Annotations) }},
 	{"evidence", textList, "digests of the referrers that were looked at, whatever came of it: that one is there proves nothing", func(in *Input) ref.Val { return newDigestList(in.Evidence) }},
 }...)

@@ -41,6 +41,7 @@ type Tx interface {
 	repo.Graph
 	repo.Trust
 	repo.Past
+	repo.Arrivals
 	audit.Outbox
 	job.Enqueuer
 	// InForce returns the number of the advisories in force, and the gate of a
@@ -367,6 +368,9 @@ func (m *move) place(ctx context.Context, tx Tx, d oci.Digest, v Verdict) error 
 		return fmt.Errorf("admitting %s to %s: its decision is %s, and that of what names it allows", d, m.to, v.Decision.Outcome)
 	}
 	m.placed[d] = true
+	if err := m.carry(ctx, tx, d, &v); err != nil {
+		return err
+	}
 	now := m.flow.Clock()
 	id, err := tx.PutDecision(ctx, &v.Decision, v.Snapshot)
 	if err != nil {

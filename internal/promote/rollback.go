@@ -186,6 +186,9 @@ func (b *back) commit(ctx context.Context, tx Tx) error {
 	if err := b.stillCounts(ctx, tx); err != nil {
 		return err
 	}
+	if err := b.asArrived(ctx, tx, b.digest, b.verdict); err != nil {
+		return err
+	}
 	id, err := tx.PutDecision(ctx, &b.verdict.Decision, b.verdict.Snapshot)
 	if err != nil {
 		return err

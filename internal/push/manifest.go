@@ -11,6 +11,7 @@ import (
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
 )
@@ -380,8 +381,13 @@ func (p *putting) place(ctx context.Context, tx Tx) error {
 	if err := p.placeIn(ctx, tx, p.act.Repository(), p.m.Digest, p.kind, p.state); err != nil {
 		return err
 	}
-	if p.zone.Sandbox || p.kind == oci.KindEvidence {
+	if p.kind == oci.KindEvidence {
 		return nil
+	}
+	who := p.act.Principal()
+	err := tx.Arrive(ctx, p.m.Digest, evidence.Arrival{Repository: p.act.Repository(), By: who.Name(), Kind: who.Kind(), At: p.flow.Clock()})
+	if err != nil || p.zone.Sandbox {
+		return err
 	}
 	return p.join(ctx, tx)
 }

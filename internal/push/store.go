@@ -42,6 +42,7 @@ type Tx interface {
 	repo.Writer
 	repo.Graph
 	repo.Trust
+	repo.Arrivals
 	audit.Outbox
 	job.Enqueuer
 }

@@ -57,6 +57,7 @@ type Given struct {
 	// VEX are documents from feeds; those that came attached are signatures.
 	VEX []VEX `yaml:"vex"`
 
+	Arrivals  []Arrival       `yaml:"arrivals"`  // a machine, ci, 1000h ago, unless said; one without a kind for "nobody knows"
 	FirstSeen Span            `yaml:"firstSeen"` // how long ago its content came; 1000h unless said, negative for "nobody knows"
 	Admitted  Span            `yaml:"admitted"`  // how long ago, for clause stay
 	Promised  map[string]Span `yaml:"promised"`  // by rule, from now on; negative when it has passed
@@ -129,6 +130,14 @@ type Finding struct {
 	Since     Span     `yaml:"since"`     // how long ago
 	Exploited Span     `yaml:"exploited"` // how long ago it was first known to be
 	EPSS      float64  `yaml:"epss"`
+}
+
+// Arrival is the first push into a repository.
+type Arrival struct {
+	Repository string `yaml:"repository"` // the one that is judged unless said
+	By         string `yaml:"by"`         // ci unless said
+	Kind       string `yaml:"kind"`       // human, machine, internal or anonymous
+	At         Span   `yaml:"at"`         // how long ago; 1000h unless said
 }
 
 // Snapshot is the state of the advisories: 57 000 of them, loaded an hour ago,
@@ -265,6 +274,14 @@ func (g *Given) check() error {
 			return fmt.Errorf("signature %d has no anchor", i+1)
 		}
 	}
+	for _, a := range g.Arrivals {
+		if a.Kind != "" && !slices.Contains(evidence.Bringers(), evidence.Bringer(a.Kind)) {
+			return fmt.Errorf("kind of an arrival is %q, want human, machine, internal or anonymous", a.Kind)
+		}
+		if _, err := oci.ParseRepository(cmp.Or(a.Repository, g.Repository)); err != nil {
+			return err
+		}
+	}
 	for i := range g.Waivers {
 		w := g.waiver(&g.Waivers[i], i+1)
 		if err := w.Validate(); err != nil {
@@ -287,7 +304,7 @@ func (c *Case) Input() *policy.Input {
 		Kind: oci.Kind(g.Kind), Now: g.Now, Manifest: g.manifest(), BroughtBy: g.PushedBy, Engine: "test",
 		Findings: g.findings(), Unchecked: g.unchecked(), Snapshot: g.snapshot(), Waivers: g.waivers(), VEX: g.vex(),
 	}
-	in.Zone = in.Repository.Zone()
+	in.Zone, in.Arrivals = in.Repository.Zone(), g.arrivals(in.Repository)
 	if s := cmp.Or(g.FirstSeen.Duration, 1000*time.Hour); s > 0 {
 		in.FirstSeen = g.Now.Add(-s)
 	}
@@ -415,6 +432,22 @@ func (g *Given) findings() []evidence.Finding {
 		})
 	}
 	return fs
+}
+
+func (g *Given) arrivals(into oci.Repository) []evidence.Arrival {
+	given := g.Arrivals
+	if given == nil {
+		given = []Arrival{{Kind: string(evidence.Machine)}}
+	}
+	var all []evidence.Arrival
+	for _, a := range given {
+		one := evidence.Arrival{Repository: into, By: cmp.Or(a.By, "ci"), Kind: evidence.Bringer(a.Kind), At: g.Now.Add(-cmp.Or(a.At.Duration, 1000*time.Hour))}
+		if a.Repository != "" {
+			one.Repository = oci.MustRepository(a.Repository) // checked when the case was read
+		}
+		all = append(all, one)
+	}
+	return all
 }
 
 // ago is the moment that long ago, zero when nothing was given.

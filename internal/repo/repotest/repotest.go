@@ -26,6 +26,7 @@ type Tx interface {
 	repo.Graph
 	repo.Lister
 	repo.Past
+	repo.Arrivals
 }
 
 // Store is what is tested. Reader answers outside of transactions.
@@ -60,6 +61,7 @@ func Run(t *testing.T, open func(t *testing.T, clock func() time.Time) Store) {
 		{"blobs that are unknown", testUnknown},
 		{"the graph", testGraph},
 		{"tombstones", testTombstones},
+		{"who came first", testArrivals},
 		{"a failed update leaves nothing", testRollback},
 		{"manifests come back as they were stored", testRoundTrip},
 	} {

@@ -33,11 +33,15 @@ type VerifyOptions struct {
 	Fresh     time.Duration
 	// Rows are held against the entries of the log. Optional: they are not looked at.
 	Rows Rows
-	// Appended says how many entries the log has, published or not. It goes with Rows.
+	// Appended says how many entries the log has, published or not. It goes with
+	// Rows and with Unpublished.
 	Appended func(ctx context.Context) (int64, error)
-	// Heads is the head store of the server. Optional: none.
-	Heads tlog.HeadStore
-	Clock func() time.Time
+	// Heads is the head store of the server. Optional: none. It has a head before
+	// that is published, or while witnesses do not sign it: then the log is read up
+	// to there, from Unpublished.
+	Heads       tlog.HeadStore
+	Unpublished tlog.Source
+	Clock       func() time.Time
 	// Progress is told how many entries of how many were looked at. Optional.
 	Progress func(done, total int64)
 }
@@ -70,11 +74,14 @@ type verification struct {
 	VerifyOptions
 	out     *api.AuditCheck
 	signed  []byte
-	head    tlog.Checkpoint
-	ahead   []tlog.Known // heads that are larger than the log
-	foreign []tlog.Known // heads of other logs
-	forks   []tlog.Known // heads of the same size and another root
-	stored  bool         // the head store has a head
+	head    tlog.Checkpoint // that is published
+	upTo    tlog.Checkpoint // where the log is read to: head, or what the head store has of it
+	top     []byte          // upTo as it was signed
+	have    int64           // how many entries there are, as far as that was asked
+	ahead   []tlog.Known    // heads that are larger than the log
+	foreign []tlog.Known    // heads of other logs
+	forks   []tlog.Known    // heads of the same size and another root
+	stored  bool            // the head store has a head
 }
 
 func (v *verification) add(name, state, next, format string, operands ...any) {
@@ -90,6 +97,7 @@ func (v *verification) run(ctx context.Context) error {
 		v.add("signature", api.AuditWrong, nextKey, "the head of the log is not signed by the key it is known by: %v", err)
 		return nil
 	}
+	v.upTo, v.top, v.have = v.head, v.signed, v.head.Size
 	v.out.Entries, v.out.Head, v.out.Checkpoint = v.head.Size, hex.EncodeToString(v.head.Root[:]), string(v.signed)
 	v.add("signature", api.AuditOK, "", "its head, of %d entries, is signed by %s", v.head.Size, v.Verifier.Name())
 	if err := v.heads(ctx); err != nil {
@@ -202,7 +210,18 @@ func (v *verification) heads(ctx context.Context) error {
 		v.add("head store", api.AuditCannotTell, nextKey, "what the head store has cannot be used: %v", err)
 		return nil
 	}
-	v.Known, v.stored = append(slices.Clone(v.Known), tlog.Known{From: headStore, Checkpoint: c}), true
+	v.stored = true
+	if c.Size > v.head.Size && v.Unpublished != nil {
+		if v.have, err = v.Appended(ctx); err != nil {
+			return err
+		}
+	}
+	if c.Size <= v.head.Size || c.Size > v.have {
+		v.Known = append(slices.Clone(v.Known), tlog.Known{From: headStore, Checkpoint: c})
+		return nil
+	}
+	v.upTo, v.top = c, signed
+	v.Known = append(slices.Clone(v.Known), tlog.Known{From: "what is published", Checkpoint: v.head})
 	return nil
 }
 
@@ -215,9 +234,9 @@ func (v *verification) divide() {
 		switch {
 		case k.Checkpoint.Origin != v.Origin:
 			v.foreign = append(v.foreign, k)
-		case k.Checkpoint.Size > v.head.Size:
+		case k.Checkpoint.Size > v.upTo.Size:
 			v.ahead = append(v.ahead, k)
-		case k.Checkpoint.Size == v.head.Size && k.Checkpoint.Root != v.head.Root:
+		case k.Checkpoint.Size == v.upTo.Size && k.Checkpoint.Root != v.upTo.Root:
 			v.forks = append(v.forks, k)
 		default:
 			known = append(known, k)
@@ -234,14 +253,18 @@ func (v *verification) tree(ctx context.Context) error {
 		Source: Fixed(v.Source, v.signed), Origin: v.Origin, Verifier: v.Verifier, Known: v.Known,
 		Witnesses: v.Witnesses, Fresh: v.Fresh, Clock: v.Clock,
 	}
+	pending := v.upTo != v.head
+	if pending {
+		o.Source, o.Witnesses = Fixed(v.Unpublished, v.top), nil
+	}
 	var rows *comparison
 	if v.Rows != nil {
-		rows = compare(ctx, v.Rows, v.head.Size)
+		rows = compare(ctx, v.Rows, v.upTo.Size)
 		defer rows.stop()
 	}
 	o.Entry = func(index int64, data []byte) error {
 		if v.Progress != nil && index%progressEvery == 0 {
-			v.Progress(index, v.head.Size)
+			v.Progress(index, v.upTo.Size)
 		}
 		if rows != nil {
 			return rows.entry(index+1, data)
@@ -249,11 +272,14 @@ func (v *verification) tree(ctx context.Context) error {
 		return nil
 	}
 	r, err := tlog.Verify(ctx, o)
+	if err == nil && pending {
+		r.Cosigned, err = v.cosigned(ctx)
+	}
 	if err != nil {
 		return err
 	}
 	if v.Progress != nil {
-		v.Progress(r.Entries, v.head.Size)
+		v.Progress(r.Entries, v.upTo.Size)
 	}
 	v.judgeTree(r)
 	v.judgeHistory(r)
@@ -287,6 +313,9 @@ func (v *verification) judgeHistory(r tlog.Report) {
 			seen++
 		}
 	}
+	if v.upTo != v.head {
+		seen++ // it was read up to the head store's
+	}
 	switch {
 	case r.Bad != nil && r.Bad.Kind == tlog.BadHistory:
 		v.add("history", api.AuditWrong, nextKeep, "%s", r.Bad.Reason)
@@ -316,7 +345,7 @@ func (v *verification) forked() string {
 	}
 	f := v.forks[0]
 	return fmt.Sprintf("%s has seen the root %s at %d entries, and the log has %s there: an event among %d to %d was changed, or the log is shown differently to others",
-		f.From, f.Checkpoint.Root, f.Checkpoint.Size, v.head.Root, from+1, v.head.Size)
+		f.From, f.Checkpoint.Root, f.Checkpoint.Size, v.upTo.Root, from+1, v.upTo.Size)
 }
 
 // setBack describes a log that was longer before.
@@ -328,7 +357,7 @@ func (v *verification) setBack(seen int) string {
 	}
 	return fmt.Sprintf("the log is ahead of the database: %s has seen %d entries and the database has %d, so %d at the end are gone. "+
 		"A power cut on a disk that lost what it had acknowledged, a failover that lost commits and a backup that was restored leave this; so does somebody who cuts the end off; %s",
-		last.From, last.Checkpoint.Size, v.head.Size, last.Checkpoint.Size-v.head.Size, same)
+		last.From, last.Checkpoint.Size, v.have, last.Checkpoint.Size-v.have, same)
 }
 
 func (v *verification) judgeWitnesses(r tlog.Report) {
@@ -377,10 +406,10 @@ func (v *verification) judgeRows(ctx context.Context, rows *comparison, whole bo
 		return nil
 	}
 	later := ""
-	if appended > v.head.Size {
-		later = fmt.Sprintf("; %d more are not published yet", appended-v.head.Size)
+	if appended > v.upTo.Size {
+		later = fmt.Sprintf("; %d more are not published yet", appended-v.upTo.Size)
 	}
-	v.add("rows", api.AuditOK, "", "every one of %d rows of the database is the entry of its number%s", v.head.Size, later)
+	v.add("rows", api.AuditOK, "", "every one of %d rows of the database is the entry of its number%s", v.upTo.Size, later)
 	return nil
 }
 

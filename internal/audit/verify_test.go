@@ -140,6 +140,22 @@ func TestVerify(t *testing.T) {
 		if err != nil || !c.OK || c.Entries != 3 || !strings.Contains(part(c, "rows").Text, "1 more are not published yet") {
 			t.Errorf("%+v, %v", c, err)
 		}
+
+		h, err := m.Head(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		*heads = flaky{head: h.Checkpoint} // has what is not published yet, as while a witness is down
+		o := m.against(t, l)
+		o.Heads, o.Unpublished = heads, (&tlog.Reader{Store: m, Blobs: m.Blobs}).Unpublished()
+		c, err = Verify(t.Context(), o)
+		if err != nil || !c.OK || c.Entries != 3 || !strings.Contains(part(c, "rows").Text, "every one of 4 rows") || !strings.Contains(part(c, "history").Text, "the head store's") {
+			t.Errorf("%+v, %v", c, err)
+		}
+		m.rows[3].Columns.Kind = "nothing.special"
+		if c, err = Verify(t.Context(), o); err != nil || c.State != api.AuditWrong || len(c.Rows) != 1 || c.Rows[0].Seq != 4 {
+			t.Errorf("edited while it was not published: %+v, %v", c, err)
+		}
 	})
 }
 

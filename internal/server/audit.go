@@ -130,8 +130,9 @@ func (s *Server) auditOptions(ctx context.Context) (*audit.VerifyOptions, error)
 	} else if err != nil {
 		return nil, err
 	}
+	src := &tlog.Reader{Store: store, Blobs: s.content.blobs}
 	o := &audit.VerifyOptions{
-		Source: &tlog.Reader{Store: store, Blobs: s.content.blobs}, Rows: s.db, Clock: s.clock,
+		Source: src, Unpublished: src.Unpublished(), Rows: s.db, Clock: s.clock,
 		Quorum: s.config.Trust.NeededWitnesses(), Fresh: auditFresh,
 		Appended: func(ctx context.Context) (int64, error) {
 			h, err := store.Head(ctx)

@@ -201,6 +201,10 @@ func (r *Reader) assemble(ctx context.Context, h Head, pieces []Piece) (*State, 
 	return s, nil
 }
 
+// Unpublished returns the log with what is not published yet, for who checks the
+// database that it is in.
+func (r *Reader) Unpublished() Source { return unbounded{r} }
+
 // unbounded is a log with what is not published yet: for proofs to witnesses, and
 // for entries that are about to be.
 type unbounded struct{ *Reader }

@@ -109,6 +109,15 @@ type Fact struct {
 	EPSS      float64   `json:"epss,omitempty"`
 }
 
+// ChildSaid is what a child of an index contributed to the index's decision.
+type ChildSaid struct {
+	Digest  string    `json:"digest"`
+	Outcome Outcome   `json:"outcome"`
+	Why     string    `json:"why,omitempty"`
+	Act     string    `json:"act,omitempty"` // of a deny under "stay": what becomes of the child
+	Until   time.Time `json:"until,omitzero"`
+}
+
 // Inputs names everything that a decision looked at.
 type Inputs struct {
 	Gate         string   `json:"gate"`                 // digest of the gate's text
@@ -129,8 +138,17 @@ type Inputs struct {
 	FirstSeen   time.Time `json:"first_seen,omitzero"`
 	Engine      string    `json:"engine"`                // build of the engine
 	Revocations int64     `json:"revocations,omitempty"` // number of the latest revocation, or lift of one
-	// Under "stay": when the placement was admitted, and what the decision
-	// before had told, by rule.
+	// SnapshotAt is when the advisories that concern it were last found up to date.
+	SnapshotAt time.Time `json:"snapshot_at,omitzero"`
+	// Away tells, by name, which anchors of the gate could not be asked, and why.
+	Away map[string]string `json:"away,omitempty"`
+	// Said lists what those of Children contributed that were not allowed, and
+	// ChildrenUntil is the first moment at which time alone may change what one did.
+	Said          []ChildSaid `json:"said,omitempty"`
+	ChildrenUntil time.Time   `json:"children_until,omitzero"`
+	// AdmittedAt is when the placement was admitted: under "stay", and under "enter"
+	// where that was asked because tags are to move to what is in already. Promised
+	// is, under "stay", what the decision before had told, by rule.
 	AdmittedAt time.Time            `json:"admitted_at,omitzero"`
 	Promised   map[string]time.Time `json:"promised,omitempty"`
 	// Waivers lists, by id, the waivers about this placement that were in force,

@@ -24,6 +24,9 @@ type Why struct {
 	// Proof says whether Decision is proven; nil where there is no decision, or a
 	// supposed one.
 	Proof *Proof `json:"proof,omitempty"`
+	// Then says, of a question about the past, for how long Decision was in force;
+	// nil for one about now.
+	Then *Then `json:"then,omitempty"`
 	// Evidence is what others have said about it; nil where nobody has.
 	Evidence *Evidence `json:"evidence,omitempty"`
 	// Elsewhere lists the other placements of the digest that the caller can see.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/bonded-dev/bonded/api"
 )
@@ -16,6 +17,10 @@ type WhyQuery struct {
 	Zone         string // narrows a digest alone to a zone
 	Hypothetical string // the zone whose gate is asked, without recording anything
 	Proof        bool   // with all that proves the decision, which is waited for
+	// At asks for the decision that was in force then; zero for now. It goes neither
+	// with Hypothetical nor with Proof. Replay makes that decision again.
+	At     time.Time
+	Replay bool
 }
 
 // Why explains the decision about an artifact.
@@ -29,6 +34,12 @@ func (c *Client) Why(ctx context.Context, q WhyQuery) (*api.Why, error) {
 	}
 	if q.Proof {
 		v.Set("proof", "whole")
+	}
+	if !q.At.IsZero() {
+		v.Set("at", q.At.UTC().Format(time.RFC3339Nano))
+	}
+	if q.Replay {
+		v.Set("replay", "true")
 	}
 	out := new(api.Why)
 	return out, c.do(ctx, request{method: http.MethodGet, path: []string{"why"}, query: v}, out)

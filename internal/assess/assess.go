@@ -56,6 +56,7 @@ type Options struct {
 type Assessor struct {
 	Options
 	fresh   freshness
+	asIn    asIn
 	waivers waivers
 }
 

@@ -26,13 +26,17 @@ func (a *Assessor) PutGates(ctx context.Context) error {
 		if !zone.Gated() {
 			continue
 		}
-		gate := a.Gates[zone.Gate].InForce()
+		judge := a.Gates[zone.Gate]
+		gate := judge.InForce()
 		ev, err := a.event("gate.changed")
 		if err != nil {
 			return err
 		}
 		ev = ev.With("zone", name).With("gate", gate.String())
 		err = a.DB.Update(ctx, func(tx Tx) error {
+			if err := putTexts(ctx, tx, judge); err != nil {
+				return err
+			}
 			before, err := tx.PutGate(ctx, name, gate)
 			if err != nil || before == gate {
 				return err

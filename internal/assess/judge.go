@@ -135,7 +135,11 @@ func (a *Assessor) judge(ctx context.Context, r oci.Repository, d oci.Digest) er
 
 // entry asks "enter" about what is in already.
 func (a *Assessor) entry(ctx context.Context, at repo.Placement) (*Verdict, error) {
-	return a.ask(ctx, asked{from: at.Repository, at: at, clause: policy.Enter, recorded: true})
+	v, err := a.ask(ctx, asked{from: at.Repository, at: at, clause: policy.Enter, recorded: true})
+	if err == nil {
+		v.Decision.Inputs.AdmittedAt = at.AdmittedAt.UTC().Truncate(time.Microsecond)
+	}
+	return v, err
 }
 
 // ignoreGone: a placement whose zone is configured no more is out of reach,

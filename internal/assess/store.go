@@ -136,6 +136,7 @@ type Tx interface {
 	InForce
 	Waivers
 	EvidenceRows
+	Past
 	vuln.Publisher
 	audit.Outbox
 	job.Enqueuer

@@ -17,25 +17,35 @@ func (p *program) why() *cobra.Command {
 	var (
 		q    client.WhyQuery
 		wait time.Duration
+		past pastFlags
 	)
 	cmd := &cobra.Command{
 		Use:   "why REFERENCE|DIGEST",
 		Short: "Why an artifact can or cannot be pulled, and what would change it",
 		Long: `Say the decision about an artifact: the outcome of its zone's gate, rule by
 rule, with the facts that each rule rests on, and what would change it. With
---wait it is asked until it is decided, as after a push.
+--wait it is asked until it is decided, as after a push. With --at it is the
+decision that was in force then, and with --replay that is made again from what
+is stored: the gate's text, the advisories, what had come of verifying evidence,
+revocations and waivers as they were.
 
-Exits with 0 when the gate allows it, 1 when it denies, 3 when it is held.`,
+Exits with 0 when the gate allows it, 1 when it denies, 3 when it is held. With
+--replay, with 0 when the same bytes came of it, 1 when others did, 3 when it
+cannot be made again.`,
 		Example: `  bonded why production/payments/api:1.8
   bonded why sha256:9c1e6f1d1f0b3c1bb5d2ad1a5a3f7f6f0c2f7e5d4c3b2a190807060504034141f7
   bonded why dev/payments/api:1.8 --as-if production
   bonded why dev/payments/api:1.9 --wait 5m
-  bonded why production/payments/api:1.8 --proof -o json > decision.json`,
+  bonded why production/payments/api:1.8 --proof -o json > decision.json
+  bonded why production/payments/api:1.8 --at 2026-03-01 --replay`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: firstOnly(p.completeReferences),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if wait < 0 {
 				return usage("--wait 5m", "%s is no time to wait for", wait)
+			}
+			if err := past.read(&q); err != nil {
+				return err
 			}
 			q.Ref = args[0]
 			return p.runWhy(cmd.Context(), q, wait)
@@ -45,6 +55,7 @@ Exits with 0 when the gate allows it, 1 when it denies, 3 when it is held.`,
 	cmd.Flags().BoolVar(&q.Proof, "proof", false, "with all that proves the decision offline; waits for its batch to be signed")
 	cmd.Flags().StringVar(&q.Zone, "zone", "", "of several places of a DIGEST, look in this `ZONE`")
 	cmd.Flags().StringVar(&q.Hypothetical, "as-if", "", "ask the gate of another `ZONE` what it would say now; nothing is recorded")
+	past.add(cmd, &q)
 	p.must(cmd.RegisterFlagCompletionFunc("zone", p.completeZones))
 	p.must(cmd.RegisterFlagCompletionFunc("as-if", p.completeZones))
 	return cmd
@@ -63,6 +74,9 @@ func (p *program) runWhy(ctx context.Context, q client.WhyQuery, wait time.Durat
 	}
 	w.Tags = askedFirst(w.Tags, asked)
 	p.outcome = exitOfWhy(w)
+	if w.Then != nil {
+		p.outcome = exitOfThen(w)
+	}
 	return show(p, w, func(pg *page, w *api.Why) {
 		zone, _, _ := strings.Cut(w.Repository, "/")
 		if q.Hypothetical != "" {
@@ -77,7 +91,12 @@ func (p *program) runWhy(ctx context.Context, q client.WhyQuery, wait time.Durat
 		if q.Hypothetical != "" {
 			pg.rest.all += " --as-if " + q.Hypothetical
 		}
-		pg.verdict(verdict{artifact: w.Artifact, zone: zone, held: w.Held, again: w.Again, decision: w.Decision})
+		head := verdict{artifact: w.Artifact, zone: zone, held: w.Held, again: w.Again, decision: w.Decision}
+		if w.Then != nil {
+			pg.past(w, head)
+			return
+		}
+		pg.verdict(head)
 		pg.change(w.Decision, w)
 		pg.evidence(w.Evidence, nil)
 		pg.waiting(w)

@@ -3,8 +3,11 @@ package httpapi
 import (
 	"fmt"
 	"regexp"
+	"time"
 
 	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/assess"
+	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
 )
@@ -30,7 +33,29 @@ func (c *call) why() error {
 			return err
 		}
 	}
+	if c.query.Has("at") || c.query.Has("replay") {
+		return c.whyAt(ref, zone)
+	}
 	return c.write(c.proven(c.o.Explain.Why(c.r.Context(), c.sight(), ref, zone, hypothetical)))
+}
+
+// whyAt explains the decision that was in force at a time.
+func (c *call) whyAt(ref oci.Reference, zone string) error {
+	at, err := c.o.Clock(), error(nil)
+	if c.query.Has("at") {
+		at, err = time.Parse(time.RFC3339, c.query.Get("at"))
+	}
+	if err != nil {
+		return fmt.Errorf("%w: at is %s, want a time such as 2026-03-01T00:00:00Z", errQuery, oci.Quote(c.query.Get("at")))
+	}
+	then := assess.Then{At: at.UTC(), Replay: c.query.Get("replay") == "true"}
+	switch {
+	case c.query.Get("hypothetical") != "" || c.query.Get("proof") != "":
+		return fmt.Errorf("%w: at goes neither with hypothetical nor with proof", errQuery)
+	case then.Replay && c.p.IsAnonymous():
+		return fmt.Errorf("making a decision again: %w", authz.ErrUnauthenticated)
+	}
+	return c.write(c.o.Explain.WhyAt(c.r.Context(), c.sight(), ref, zone, then))
 }
 
 func (c *call) inventory() error {

@@ -54,6 +54,8 @@ type Explainer interface {
 	// repository to a zone, "" for all. hypothetical asks what the gate of
 	// that zone would say of it now, "" to not ask; nothing is recorded.
 	Why(ctx context.Context, s repo.Sight, ref oci.Reference, zone, hypothetical string) (*api.Why, error)
+	// WhyAt is Why as of a time in the past; one to come is repo.ErrConflict.
+	WhyAt(ctx context.Context, s repo.Sight, ref oci.Reference, zone string, then assess.Then) (*api.Why, error)
 	Inventory(ctx context.Context, s repo.Sight, ref oci.Reference) (*api.Inventory, error)
 	Findings(ctx context.Context, s repo.Sight, ref oci.Reference) (*api.Findings, error)
 	// CheckVEX tells what a VEX document would change if somebody whom the gate

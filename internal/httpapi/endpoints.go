@@ -56,6 +56,7 @@ var (
 var endpoints = []endpoint{
 	{method: "GET", path: "/why", access: anyone, summary: "Explain the decision about an artifact", query: []parameter{
 		refParam, {name: "zone", about: "narrows a digest alone to a zone"}, {name: "hypothetical", about: "asks the gate of this zone, and records nothing"}, proofParam,
+		{name: "at", about: "as of this time, RFC 3339"}, {name: "replay", about: "makes the decision of that time, or of now, again from what is stored; needs a name", values: []string{"true"}},
 	}, answer: typeOf[api.Why](), serve: (*call).why},
 	{method: "GET", path: "/inventory", access: anyone, summary: "List what is inside an artifact", query: []parameter{refParam}, answer: typeOf[api.Inventory](), serve: (*call).inventory},
 	{method: "GET", path: "/findings", access: anyone, summary: "List what is wrong with an artifact", query: []parameter{refParam}, answer: typeOf[api.Findings](), serve: (*call).findings},

@@ -96,6 +96,17 @@ func (f *fake) Why(_ context.Context, s repo.Sight, ref oci.Reference, zone, hyp
 	return &api.Why{Artifact: artifact, Held: true, Passes: zone + hypothetical}, nil
 }
 
+func (f *fake) WhyAt(_ context.Context, s repo.Sight, ref oci.Reference, zone string, then assess.Then) (*api.Why, error) {
+	if err := f.see(s, ref); err != nil {
+		return nil, err
+	}
+	w := &api.Why{Artifact: artifact, Then: &api.Then{At: then.At}}
+	if then.Replay {
+		w.Then.Replay = &api.Replay{Missing: []string{"everything"}}
+	}
+	return w, nil
+}
+
 func (f *fake) Inventory(_ context.Context, s repo.Sight, ref oci.Reference) (*api.Inventory, error) {
 	return &api.Inventory{Artifact: artifact, Coverage: "full"}, f.see(s, ref)
 }

@@ -107,6 +107,7 @@ func (e *evaluation) platforms() api.Reason {
 	r := api.Reason{Rule: rulePlatforms, Outcome: api.Allow}
 	var denied, open []item
 	counted, absent := 0, 0
+	e.childrenUntil = e.view.ChildrenUntil
 	for i := range e.view.Children {
 		c := &e.view.Children[i]
 		switch {
@@ -117,16 +118,17 @@ func (e *evaluation) platforms() api.Reason {
 			continue
 		}
 		counted++
-		outcome, why := e.childOutcome(c)
-		it := item{fact: clipFact(api.Fact{ID: c.Digest.String(), Where: c.platform(), Text: why})}
-		switch outcome {
+		said := e.childSaid(c)
+		it := item{fact: clipFact(api.Fact{ID: c.Digest.String(), Where: c.platform(), Text: said.Why})}
+		switch said.Outcome {
 		case api.Deny:
 			denied = append(denied, it)
-			e.addChildStay(&r, c.Decision)
+			addChildStay(&r, &said)
 		case api.CannotTell:
 			open = append(open, it)
 		}
 	}
+	e.changesAt(e.childrenUntil)
 	switch {
 	case len(denied) > 0:
 		r.Outcome = api.Deny
@@ -175,7 +177,7 @@ func (e *evaluation) childOutcome(c *Child) (api.Outcome, string) {
 		return api.CannotTell, "its decision has run out"
 	}
 	if !d.ValidUntil.IsZero() {
-		e.changesAt(stamp(d.ValidUntil))
+		e.childrenUntil = earliest(e.childrenUntil, stamp(d.ValidUntil))
 	}
 	switch d.Outcome {
 	case api.Allow:
@@ -186,19 +188,39 @@ func (e *evaluation) childOutcome(c *Child) (api.Outcome, string) {
 	return api.CannotTell, why(d)
 }
 
-// addChildStay folds what a denied child's decision does under Stay into the
-// index's reason: the strictest act, the earliest deadline.
-func (e *evaluation) addChildStay(r *api.Reason, d *api.Decision) {
-	if e.clause != Stay {
-		return
+// childSaid is childOutcome with what becomes of a denied child under Stay. What
+// does not allow is noted among the inputs.
+func (e *evaluation) childSaid(c *Child) api.ChildSaid {
+	said := api.ChildSaid{Digest: c.Digest.String()}
+	if c.Said != nil {
+		said = *c.Said
+	} else if said.Outcome, said.Why = e.childOutcome(c); said.Outcome == api.Deny && e.clause == Stay {
+		stands, until := Stands(c.Decision, e.view.Now)
+		switch {
+		case !until.IsZero():
+			said.Act, said.Until = string(Deadline), until
+		case stands:
+			said.Act = string(Keep)
+		default:
+			said.Act = string(Withdraw)
+		}
 	}
-	stands, until := Stands(d, e.view.Now)
+	if said.Outcome != api.Allow {
+		e.said = append(e.said, said)
+	}
+	return said
+}
+
+// addChildStay folds what becomes of a denied child into the index's reason: the
+// strictest act, the earliest deadline.
+func addChildStay(r *api.Reason, said *api.ChildSaid) {
 	switch {
-	case !stands && until.IsZero() || Act(r.Act) == Withdraw:
+	case said.Act == "": // under Enter there is nothing to lose
+	case Act(said.Act) == Withdraw || Act(r.Act) == Withdraw:
 		r.Act, r.Until = string(Withdraw), time.Time{}
-	case !until.IsZero():
-		r.Act, r.Until = string(Deadline), earliest(r.Until, until)
+	case Act(said.Act) == Deadline:
+		r.Act, r.Until = string(Deadline), earliest(r.Until, said.Until)
 	case r.Act == "":
-		r.Act = string(Keep)
+		r.Act = said.Act
 	}
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"regexp"
@@ -36,6 +37,7 @@ var dataName = regexp.MustCompile(`^[a-z][A-Za-z0-9_]*$`)
 type Data struct {
 	name, describe string
 	digest         oci.Digest
+	text           []byte
 	list           []string          // sorted; nil for a table
 	table          map[string]string // nil for a list
 }
@@ -69,7 +71,7 @@ func ParseData(name string, text []byte) (*Data, error) {
 	if len(p.faults) > 0 {
 		return nil, faulty(ErrDataInvalid, name, p.faults)
 	}
-	d.digest = oci.FromBytes(text)
+	d.digest, d.text = oci.FromBytes(text), bytes.Clone(text)
 	return d, nil
 }
 
@@ -121,6 +123,9 @@ func (d *Data) Describe() string { return d.describe }
 
 // Digest returns the SHA-256 of the data's text.
 func (d *Data) Digest() oci.Digest { return d.digest }
+
+// Text returns what the data was read from.
+func (d *Data) Text() []byte { return bytes.Clone(d.text) }
 
 // Size returns how many entries the data has.
 func (d *Data) Size() int { return len(d.list) + len(d.table) }

@@ -393,6 +393,22 @@ func (d *demand) absence(found *evidenceFound) string {
 	return "there is no " + d.what + " by " + d.who()
 }
 
+// away tells which anchors that the gate names cannot be asked, and why; nil for
+// none.
+func (g *Gate) away(anchors []Anchor) map[string]string {
+	var all map[string]string
+	for _, a := range anchors {
+		if a.Away == "" || !slices.ContainsFunc(g.signers, func(s evidence.Signer) bool { return s.Anchor == a.Name }) {
+			continue
+		}
+		if all == nil {
+			all = map[string]string{}
+		}
+		all[a.Name] = a.Away
+	}
+	return all
+}
+
 // away says why an anchor cannot be asked, "" when it can.
 func (e *evaluation) away(name string) string {
 	for _, a := range e.view.Verified.Anchors {

@@ -26,6 +26,10 @@ type evaluation struct {
 	// alone may change an outcome; zero when there is none.
 	validUntil time.Time
 	spent      uint64 // cost of all expressions asked so far
+	// said is what children contributed that do not allow, and childrenUntil when
+	// time alone may change what one does.
+	said          []api.ChildSaid
+	childrenUntil time.Time
 }
 
 // Evaluate judges one placement by one clause. The error is never about the
@@ -47,6 +51,7 @@ func (g *Gate) Evaluate(ctx context.Context, c Clause, in *Input) (api.Decision,
 		return api.Decision{}, fmt.Errorf("judging %s@%s by gate %s: %w", in.Repository, in.Digest, g.name, err)
 	}
 	d.Reasons = append(d.Reasons, reasons...)
+	d.Inputs.Said, d.Inputs.ChildrenUntil = e.said, e.childrenUntil
 	d.Outcome = combine(d.Reasons)
 	if d.StayUntil = stayUntil(d.Reasons); d.StayUntil.After(v.Now) {
 		e.changesAt(d.StayUntil)
@@ -395,7 +400,7 @@ func (e *evaluation) inputs() api.Inputs {
 		ExtractorSet: in.ExtractorSet, BroughtBy: in.BroughtBy, Engine: in.Engine, AdmittedAt: in.AdmittedAt,
 	}
 	names.Exploited, names.Scores, names.Lifecycles = in.Snapshot.Exploited.String(), in.Snapshot.Scores.String(), in.Snapshot.Lifecycles.String()
-	names.Anchors = in.Verified.Digest
+	names.Anchors, names.SnapshotAt, names.Away = in.Verified.Digest, in.Snapshot.At, e.gate.away(in.Verified.Anchors)
 	names.Arrivals, names.FirstSeen = Arrived(in.Arrivals), in.FirstSeen
 	for _, d := range in.Evidence {
 		names.Evidence = append(names.Evidence, d.String())

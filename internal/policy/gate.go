@@ -12,6 +12,7 @@
 package policy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"regexp"
@@ -54,6 +55,7 @@ var (
 type Gate struct {
 	name, describe string
 	digest         oci.Digest
+	text           []byte
 	accepts        []oci.Kind
 	acceptUnread   bool
 	enter, stay    []rule
@@ -99,7 +101,7 @@ func Parse(name string, text []byte, data ...*Data) (*Gate, error) {
 	if len(p.faults) > 0 {
 		return nil, invalid(name, p.faults)
 	}
-	g.digest = oci.FromBytes(text)
+	g.digest, g.text = oci.FromBytes(text), bytes.Clone(text)
 	slices.SortFunc(p.used, func(a, b *Data) int { return strings.Compare(a.name, b.name) })
 	g.data = p.used
 	return g, nil
@@ -131,6 +133,9 @@ func (g *Gate) Describe() string { return g.describe }
 
 // Digest returns the SHA-256 of the gate's text.
 func (g *Gate) Digest() oci.Digest { return g.digest }
+
+// Text returns what the gate was read from.
+func (g *Gate) Text() []byte { return bytes.Clone(g.text) }
 
 // Accepts reports whether artifacts of the kind may be let in at all.
 func (g *Gate) Accepts(k oci.Kind) bool { return slices.Contains(g.accepts, k) }

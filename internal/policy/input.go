@@ -42,9 +42,11 @@ type Input struct {
 	Unchecked []Unchecked        // a set
 	Snapshot  evidence.Snapshot  // what Findings come from; zero when no advisories were ever loaded
 
-	Children []Child      // of an index, in any order
-	Evidence []oci.Digest // referrers that were looked at; a set
-	Verified Verified
+	Children []Child // of an index, in any order
+	// ChildrenUntil is, where children have Said, when time alone may change it.
+	ChildrenUntil time.Time
+	Evidence      []oci.Digest // referrers that were looked at; a set
+	Verified      Verified
 
 	BroughtBy string // name of the principal who brought it
 	// Arrivals are who pushed it into this repository and into those that it was
@@ -115,6 +117,9 @@ type Child struct {
 	// Decision is the child's own, for the same zone and clause; nil when there
 	// is none yet.
 	Decision *api.Decision
+	// Said takes Decision's place where a decision is made again: what the child
+	// contributed then.
+	Said *api.ChildSaid
 }
 
 // isEvidence: BuildKit's "unknown/unknown" children say something about

@@ -96,7 +96,7 @@ func (p *program) showEpoch(e *api.RepositoryEpoch, tag string) error {
 		pg.line(pg.good.Render("CURRENT"), "  ", pg.bold.Render(e.Repository), "  epoch ", count(e.Epoch.Epoch))
 		pg.line("  tags        ", count(e.Tags))
 		pg.line("  placements  ", count(e.Placements))
-		pg.line("  made        ", pg.ago(e.At), ", to be gone by until ", e.Expires.UTC().Format("2006-01-02 15:04 UTC"))
+		pg.line("  made        ", pg.ago(e.At), ", good until ", e.Expires.UTC().Format("2006-01-02 15:04 UTC"))
 		if tag != "" {
 			pg.line("  ", tag, " names ", or(api.TagIn(e.State, tag)))
 		}

@@ -94,6 +94,10 @@ func (p *program) fresh(name string, e *api.Epoch) error {
 	origin := originOf(name)
 	before, known := all.Servers[origin][e.Repository]
 	if err := notFresh(e, before, p.env.Clock()); err != nil {
+		var f *failure
+		if strings.HasPrefix(origin, "http://") && errors.As(err, &f) { // it is for development, see fleeting
+			f.next = fmt.Sprintf("where a development server was made anew under the same name, take %s out of %s", origin, filepath.Join(p.stateDir(), seenFile))
+		}
 		return err
 	}
 	if known && before.Epoch == e.Epoch && !e.At.After(before.At) {

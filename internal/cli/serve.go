@@ -113,17 +113,21 @@ func (p *program) runServe(ctx context.Context, f serveFlags) error {
 	if err := checkFeeds(f.feeds); err != nil {
 		return err
 	}
+	name := "" // of a server that is gone tomorrow
 	if f.dev && f.data == "" {
 		dir, err := os.MkdirTemp("", "bonded-dev-")
 		if err != nil {
 			return fmt.Errorf("making a folder for the development server: %w", err)
 		}
 		defer os.RemoveAll(dir)
-		f.data = dir
+		f.data, name = dir, filepath.Base(dir)
 	}
 	cfg, err := p.loadConfig(f.dataFlags, f.override)
 	if err != nil {
 		return err
+	}
+	if cfg.Trust.Origin == "" && cfg.Trust.Dir == "" {
+		cfg.Trust.Origin = name // what clients have seen of the one before says nothing of it
 	}
 	if f.dev && f.file == "" && p.vars[config.EnvFile] == "" && p.vars[envLogLevel] == "" {
 		cfg.Log.Level = "warn" // who tries things reads what is announced

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -63,7 +64,7 @@ func (pg *page) trust(t *api.Trust, l login) {
 		pg.fact("log "+s.Name, text)
 		pg.fact("", s.Key)
 	}
-	pg.fact("fork protection", or(t.ForkProtection))
+	pg.fact("fork protection", cmp.Or(t.ForkProtection, "none"))
 	if w := t.Witness; w != nil {
 		pg.fact("witness at", w.URL)
 		pg.fact("", w.Key)

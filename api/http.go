@@ -34,6 +34,9 @@ type Why struct {
 	// Waiting lists the tags that were asked for, of this digest or of this name,
 	// and that do not point there yet.
 	Waiting []Waiting `json:"waiting,omitempty"`
+	// Waivable says by whom the rules that do not allow can be waived; those that
+	// nobody can are left out.
+	Waivable []WaiverHint `json:"waivable,omitempty"`
 	// Next names the zones that it can be promoted to and does not stand in yet, if
 	// their gates let it in.
 	Next []string `json:"next,omitempty"`

@@ -115,5 +115,5 @@ type WaiverFlip struct {
 // WaiverHint says by whom a rule that does not allow can be waived.
 type WaiverHint struct {
 	Rule string `json:"rule"`
-	By   string `json:"by"` // for people; "nobody" where it cannot be
+	By   string `json:"by"` // for people
 }

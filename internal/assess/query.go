@@ -208,6 +208,7 @@ func (a *Assessor) Why(ctx context.Context, s repo.Sight, ref oci.Reference, zon
 			return nil, err
 		}
 	}
+	w.Waivable = a.waivable(p.Repository, w.Decision)
 	if recorded.Decision.Outcome == api.Allow {
 		w.Next = a.onward(p, f.others)
 	}
@@ -276,7 +277,7 @@ func (a *Assessor) suppose(ctx context.Context, f *found, zone string, w *api.Wh
 	if err != nil {
 		return err
 	}
-	w.Decision = &v.Decision
+	w.Decision, w.Waivable = &v.Decision, a.waivable(to, &v.Decision)
 	return nil
 }
 

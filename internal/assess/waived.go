@@ -121,3 +121,17 @@ func (a *Assessor) Found(ctx context.Context, d oci.Digest) ([]evidence.Finding,
 	}
 	return x.findings, nil
 }
+
+// waivable says by whom what does not allow can be waived.
+func (a *Assessor) waivable(r oci.Repository, d *api.Decision) (hints []api.WaiverHint) {
+	gate, err := a.gate(r)
+	if err != nil || gate == nil {
+		return nil
+	}
+	for i := range d.Reasons {
+		if by := gate.Waivable(d.Reasons[i].Rule); d.Reasons[i].Outcome != api.Allow && by.People > 0 {
+			hints = append(hints, api.WaiverHint{Rule: d.Reasons[i].Rule, By: by.String()})
+		}
+	}
+	return hints
+}

@@ -113,6 +113,7 @@ func (f *fakeServer) trustEnds(handle handler) {
 		}
 		return out, nil
 	})
+	waiversFake(handle)
 	handle("GET /api/v1/revocations", func(r *http.Request) (any, *api.Error) {
 		if r.URL.Query().Get("after") != "" {
 			return api.Page[api.Revocation]{Items: []api.Revocation{}}, nil

@@ -300,6 +300,11 @@ func (pg *page) change(d *api.Decision, w *api.Why) {
 			}
 		}
 	}
+	if w != nil {
+		for _, h := range w.Waivable {
+			lines = append(lines, "a waiver of "+h.Rule+": by "+h.By+"; bonded waiver ask --help")
+		}
+	}
 	if w != nil && w.Passes != "" && (d == nil || d.Outcome != api.Allow) {
 		lines = append(lines, "nearest digest that passes: "+named(pathOf(w.Repository), w.PassTags, w.Passes))
 	}

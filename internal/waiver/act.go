@@ -173,7 +173,14 @@ func (f *Flow) finish(ctx context.Context, tx Tx, p authz.Principal, rec *Record
 		return err
 	}
 	rec.Ended = &end
-	ev, err := f.event(p, "waiver."+end.How, rec)
+	kind := "waiver.ended"
+	switch end.How {
+	case denied:
+		kind = "waiver.denied"
+	case expired:
+		kind = "waiver.expired"
+	}
+	ev, err := f.event(p, kind, rec)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/policy"
 	"github.com/bonded-dev/bonded/internal/repo"
 	"github.com/bonded-dev/bonded/internal/vuln"
+	"github.com/bonded-dev/bonded/internal/vuln/threat"
 )
 
 // JobAdvisories is the kind of job that follows a new snapshot of advisories;
@@ -142,6 +143,9 @@ func (a *Assessor) HandleAdvisories(ctx context.Context, j job.Job) error {
 	if c.Releases() {
 		return a.RejudgeZone(ctx, "")
 	}
+	if err := a.compareBeside(ctx, after, index, c); err != nil {
+		return err
+	}
 	keys, err := a.differing(ctx, c)
 	if err != nil {
 		return err
@@ -149,9 +153,44 @@ func (a *Assessor) HandleAdvisories(ctx context.Context, j job.Job) error {
 	return a.rejudgeWith(ctx, keys)
 }
 
+// attention is what of the scores the gates look at that judge in any zone.
+func (a *Assessor) attention() (all threat.Attention) {
+	for _, name := range a.Zones.Names() {
+		if z := a.Zones[name]; z.Gated() {
+			s := a.Gates[z.Gate].Scores()
+			all.All, all.Thresholds = all.All || s.All, append(all.Thresholds, s.Thresholds...)
+		}
+	}
+	return all
+}
+
+// compareBeside has c take for different what is exploited that was not, or no more,
+// and what is scored otherwise in a way that some gate sees: the scores of most
+// faults change every day.
+func (a *Assessor) compareBeside(ctx context.Context, after int64, index *vuln.Index, c *vuln.Comparison) error {
+	before, err := a.AdvisoryRows.Snapshot(ctx, after)
+	if err != nil {
+		return err
+	}
+	now, looks := index.Snapshot(), a.attention()
+	seen := looks.All || len(looks.Thresholds) > 0
+	if before.Exploited == now.Exploited && (before.Scores == now.Scores || !seen) {
+		return nil
+	}
+	if !seen {
+		before.Scores = oci.Digest{} // nobody asks
+	}
+	was, err := vuln.ThreatsAt(ctx, a.AdvisoryRows, before)
+	if err != nil {
+		return err
+	}
+	c.Also(index.Threats().Changed(was, looks))
+	return nil
+}
+
 // widened reports whether other ecosystems are covered than under the snapshot
-// before: then packages can be checked that could not, and nothing touched
-// tells which.
+// before, or whether something else stands beside the advisories that did not, or no
+// more: then much can be told that could not, and nothing touched tells what.
 func (a *Assessor) widened(ctx context.Context, after int64, now evidence.Snapshot) (bool, error) {
 	if after == 0 {
 		return true, nil
@@ -160,7 +199,8 @@ func (a *Assessor) widened(ctx context.Context, after int64, now evidence.Snapsh
 	if err != nil {
 		return false, err
 	}
-	return !slices.Equal(before.Ecosystems, now.Ecosystems), nil
+	return !slices.Equal(before.Ecosystems, now.Ecosystems) || before.Exploited.IsZero() != now.Exploited.IsZero() ||
+		before.Scores.IsZero() != now.Scores.IsZero() || before.Lifecycles.IsZero() != now.Lifecycles.IsZero(), nil
 }
 
 // Bounds of one query of the inverse index: packages that it asks for, and

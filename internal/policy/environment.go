@@ -172,6 +172,7 @@ type compiled struct {
 	changes timing
 	signers []evidence.Signer // whom it names
 	names   map[string]bool   // variables that it looks at
+	scores  Scores            // what of them it looks at
 }
 
 // issue is a fault of an expression at a place in it; lines and columns count
@@ -209,7 +210,7 @@ func compileIn(environment func() (*cel.Env, error), text string) (*compiled, []
 	if err != nil {
 		return nil, []issue{{1, 1, fmt.Sprintf("planning: %v", err)}}
 	}
-	return &compiled{program, checked.OutputType(), estimate.Max, timingOf(checked.NativeRep()), signers, variablesIn(checked.NativeRep())}, nil
+	return &compiled{program, checked.OutputType(), estimate.Max, timingOf(checked.NativeRep()), signers, variablesIn(checked.NativeRep()), scoresIn(checked.NativeRep())}, nil
 }
 
 // variablesIn are the variables that an expression names, those of its loops

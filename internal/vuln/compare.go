@@ -26,6 +26,10 @@ type Comparison struct {
 	// things, with the canonical ecosystems in which they may.
 	ecosystems map[PackageKey][]string
 	releases   bool
+	// cves are those of which something else is known beside the records, and
+	// threatened the packages that these are about, likewise.
+	cves       map[string]bool
+	threatened map[PackageKey][]string
 }
 
 // Compare compares the published snapshot after (0 for none) with the one of x.
@@ -46,20 +50,48 @@ func Compare(ctx context.Context, r Reader, after int64, x *Index) (*Comparison,
 		return nil, fmt.Errorf("reading the changes of advisories from snapshot %d to %d: %w", after, upto, err)
 	}
 	c.releases = ch.releases(x)
-	for _, t := range ch.touches(x) {
-		fulls := x.concerned(t.ecosystem)
-		for _, k := range t.keys() {
-			c.ecosystems[k] = append(c.ecosystems[k], fulls...)
-		}
-	}
-	for k, fulls := range c.ecosystems {
-		slices.Sort(fulls)
-		c.ecosystems[k] = slices.Compact(fulls)
-	}
+	c.ecosystems = x.packages(ch.touches(x))
 	if ch.size <= maxGone {
 		c.before, err = ch.earlier(x, c.ecosystems)
 	}
 	return c, err
+}
+
+// packages returns the packages that touches name, with the canonical ecosystems in
+// which they do.
+func (x *Index) packages(touches []touch) map[PackageKey][]string {
+	all := map[PackageKey][]string{}
+	for _, t := range touches {
+		fulls := x.concerned(t.ecosystem)
+		for _, k := range t.keys() {
+			all[k] = append(all[k], fulls...)
+		}
+	}
+	for k, fulls := range all {
+		slices.Sort(fulls)
+		all[k] = slices.Compact(fulls)
+	}
+	return all
+}
+
+// Also has the comparison take for different whatever has one of those CVEs, of
+// which something else is known beside the records (threat.Known.Changed).
+func (c *Comparison) Also(cves []string) {
+	c.cves = make(map[string]bool, len(cves))
+	seen := map[touch]bool{}
+	var touches []touch
+	for _, cve := range cves {
+		c.cves[cve] = true
+		for _, a := range c.now.Lookup(cve) {
+			for _, t := range a.touches() {
+				if !seen[t] {
+					seen[t] = true
+					touches = append(touches, t)
+				}
+			}
+		}
+	}
+	c.threatened = c.now.packages(touches)
 }
 
 // Releases reports whether other releases of distributions have advisories than
@@ -70,7 +102,9 @@ func (c *Comparison) Releases() bool { return c.releases }
 // Keys returns the packages of which the snapshots may say different things,
 // sorted, each once.
 func (c *Comparison) Keys() []PackageKey {
-	return slices.SortedFunc(maps.Keys(c.ecosystems), PackageKey.compare)
+	keys := slices.AppendSeq(slices.Collect(maps.Keys(c.ecosystems)), maps.Keys(c.threatened))
+	slices.SortFunc(keys, PackageKey.compare)
+	return slices.Compact(keys)
 }
 
 // Differs reports whether the snapshots say anything else of a version of one
@@ -78,9 +112,19 @@ func (c *Comparison) Keys() []PackageKey {
 // is that of VersionOf. All that matching gives is compared: a record that does
 // not apply may still take a CVE from one that does.
 func (c *Comparison) Differs(k PackageKey, version string) bool {
+	if slices.ContainsFunc(c.threatened[k], func(full string) bool {
+		return slices.ContainsFunc(c.now.matchAnew(full, k.Name, version).faults, c.also)
+	}) {
+		return true
+	}
 	return slices.ContainsFunc(c.ecosystems[k], func(full string) bool {
 		return c.before == nil || !c.before.matchAnew(full, k.Name, version).equal(c.now.matchAnew(full, k.Name, version))
 	})
+}
+
+// also reports whether a fault is one of the CVEs of Also.
+func (c *Comparison) also(f fault) bool {
+	return c.cves[f.id] || slices.ContainsFunc(f.aliases, func(id string) bool { return c.cves[id] })
 }
 
 // concerned returns the ecosystems that a package may be of for which

@@ -201,7 +201,7 @@ func TestIndexForJoins(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	image := imageOf(inventory.Package{Type: "pypi", Name: "pkg-cve-2024-1003", Version: "1.0", PURL: "pkg:pypi/pkg-cve-2024-1003@1.0", Ecosystem: "PyPI"})
+	image := imageOf(inventory.Package{Type: "pypi", Name: "pkg-cve-2024-1003", Version: "1.0", Ecosystem: "PyPI"})
 	x, err := IndexFor(t.Context(), FolderOptions{Dir: b.root, Now: b.now}, image)
 	if err != nil {
 		t.Fatal(err)

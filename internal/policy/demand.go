@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
@@ -56,6 +57,8 @@ func (p *gateParser) demand(c Clause, t *ruleText) *demand {
 		d.builder, d.source, d.at = p.pattern(t, "builder", s.Builder), p.pattern(t, "source", s.Source), p.pattern(t, "ref", s.Ref)
 		d.signers = p.signers(t, "provenance.signedBy", s.SignedBy)
 		return d
+	case t.TestsPassed != nil:
+		return p.tests(c, t)
 	case t.HasStatement != nil:
 		return p.statement(c, t)
 	}
@@ -86,6 +89,22 @@ func (p *gateParser) statement(c Clause, t *ruleText) *demand {
 			p.addf(s.Where.at, "rule %s: where gives %s, want bool", t.Rule.text, d.where.typ)
 		}
 	}
+	return d
+}
+
+// tests reads testsPassed: a statement of kind test that says what is wanted.
+func (p *gateParser) tests(c Clause, t *ruleText) *demand {
+	s := t.TestsPassed
+	d := &demand{what: kindWord(evidence.KindTest), statement: true, kind: evidence.KindTest, count: 1, missing: p.missing(c, t, s.Missing)}
+	d.signers = p.signers(t, "testsPassed.signedBy", s.SignedBy)
+	where := `statement.test.result == "passed"`
+	if s.Warnings {
+		where = `statement.test.result in ["passed", "warned"]`
+	}
+	for _, name := range s.Names {
+		where += " && " + strconv.Quote(name.text) + " in statement.test.passed"
+	}
+	d.where = p.compiled(t, "testsPassed", scalar{text: where, at: t.Rule.at}, statementEnvironment)
 	return d
 }
 

@@ -62,6 +62,8 @@ type ruleText struct {
 	Provenance *provenanceText `yaml:"provenance,omitempty"`
 	// Ready-made: what somebody named must have stated about it. Alone, without expressions.
 	HasStatement *statementText `yaml:"hasStatement,omitempty"`
+	// Ready-made: its tests passed, as somebody named has signed. Alone, without expressions.
+	TestsPassed *testsText `yaml:"testsPassed,omitempty"`
 	// Ready-made: no fault is worse than that. Alone, without expressions.
 	MaxSeverity *maxSeverityText `yaml:"maxSeverity,omitempty"`
 	// Ready-made: it is old enough. Alone, without expressions.
@@ -122,6 +124,18 @@ type waiveText struct {
 	AtMost duration `yaml:"atMost,omitempty"`
 	// "required" asks for a justification as VEX has them.
 	Justification scalar `yaml:"justification,omitempty" jsonschema:"enum=required"`
+}
+
+// testsText demands a test result (in-toto test-result), as YAML.
+type testsText struct {
+	// Whose word counts.
+	SignedBy *signerText `yaml:"signedBy"`
+	// Names of tests that must be among those that passed.
+	Names []scalar `yaml:"names,omitempty"`
+	// Whether a result with warnings counts.
+	Warnings bool `yaml:"warnings,omitempty"`
+	// What it means that there is none: "hold" (the default under enter: it may still arrive) or "deny" (the default under stay).
+	Missing scalar `yaml:"missing,omitempty" jsonschema:"enum=hold,enum=deny"`
 }
 
 // maxSeverityText says what faults are let in, as YAML.

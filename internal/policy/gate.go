@@ -273,6 +273,9 @@ func (p *gateParser) clause(c Clause, texts []ruleText) []rule {
 func (p *gateParser) rule(c Clause, t *ruleText) rule {
 	p.checkName(t.Rule, "rule")
 	ready := p.check(t)
+	if t.TestsPassed != nil && t.Says == "" {
+		t.Says = "its tests passed"
+	}
 	if t.Says == "" && ready == nil {
 		p.addf(t.Rule.at, "rule %s: says is missing: what the rule demands, so that it can follow \"whether\"", t.Rule.text)
 	}

@@ -9,8 +9,10 @@ import (
 // TestReadySuite runs the ready-made rules in their three outcomes, and at the
 // moments at which time changes them.
 func TestReadySuite(t *testing.T) {
-	g, suite := suiteOf(t, "ready")
-	policytest.Run(t, g, suite)
+	for _, name := range []string{"ready", "tests"} {
+		g, suite := suiteOf(t, name)
+		policytest.Run(t, g, suite)
+	}
 }
 
 // TestArrivalsSuite asks who pushed what on its way here.

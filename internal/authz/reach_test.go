@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/oci"
 )
 
@@ -60,4 +61,34 @@ func TestReach(t *testing.T) {
 	if (Reach{}).Permits("", "") == nil {
 		t.Error("the zero Reach permits something")
 	}
+}
+
+// FuzzReach: what a grant reaches by a pattern it gives in each repository that the
+// pattern takes.
+func FuzzReach(f *testing.F) {
+	for _, s := range [][3]string{
+		{"production/**", "production/**", "production/a/b"}, {"production/*/api", "production/*/api", "production/a/api"},
+		{"production/team-*", "production/team-*", "production/team-a"}, {"production/*", "production/a**", "production/ab/c"},
+		{"**", "production/**/x", "production/a/x"}, {"production/a/**", "production/a*", "production/a/b"},
+	} {
+		f.Add(s[0], s[1], s[2])
+	}
+	f.Fuzz(func(t *testing.T, grant, pattern, name string) {
+		g := Grant{"security", grant}
+		takes, err := evidence.ParsePattern(pattern)
+		if err != nil || g.Check() != nil {
+			return
+		}
+		r, err := oci.ParseRepository(name)
+		if err != nil || !takes.Match(name) {
+			return
+		}
+		p := Principal{Issuer: "bonded", Subject: "sam", Method: "token", Grants: []Grant{g}}
+		if _, err := CheckReach(p, Waive, pattern); err != nil {
+			return
+		}
+		if _, err := Check(p, Waive, r, nil); err != nil {
+			t.Errorf("%s reaches %s, and %s not: %v", grant, pattern, name, err)
+		}
+	})
 }

@@ -221,3 +221,52 @@ func (w *waivers) gone(bob, ann api.Enrolled, bearer string, image oci.Descripto
 		w.Errorf("it is promoted after its end: %s", body)
 	}
 }
+
+// TestWaiverFollows: a waiver about a digest holds for later ones as far as what
+// was looked at is unchanged, says where it does not, and is told as OpenVEX.
+func TestWaiverFollows(t *testing.T) {
+	w := newWaivers(t)
+	ann, sam, sue := w.enrol("ann", "developer"), w.enrol("sam", "security"), w.enrol("sue", "security")
+	first, second := w.image(ann, "1"), w.image(ann, "2")
+	w.settled("dev/app", first.Digest, repo.Denied)
+	w.settled("dev/app", second.Digest, repo.Denied)
+	_, body := w.request(ann, http.MethodGet, "/api/v1/findings?ref=dev/app:1", nil)
+	purl := decode[api.Findings](w.world, body).Findings[0].PURL
+	until := w.now().Add(24 * time.Hour).UTC().Truncate(time.Second)
+	req := api.WaiverRequest{
+		Repositories: "dev/**", Digest: first.Digest.String(), Rule: "no-critical", Advisory: "GO-TEST-1", Package: purl, Reason: "not reached", Until: until,
+		Justification: "vulnerable_code_not_in_execute_path", Follow: true,
+	}
+	id := w.granted(ann, sam, sue, req)
+	w.idleOf(jobWaiver, "judge")
+	w.settled("dev/app", first.Digest, repo.Admitted)
+	w.settled("dev/app", second.Digest, repo.Denied)
+	_, body = w.request(ann, http.MethodGet, "/api/v1/waivers/"+id, nil)
+	if got := decode[api.Waiver](w.world, body).Follows; len(got) != 1 || got[0].Digest != second.Digest.String() || !strings.Contains(got[0].Why, "there is a fix: 99.0.0") {
+		t.Errorf("it follows to %+v", got)
+	}
+
+	_, doc := w.request(sue, http.MethodGet, "/api/v1/waivers/export?repositories=dev/**", nil)
+	_, same := w.request(sam, http.MethodGet, "/api/v1/waivers/export", nil)
+	if string(doc) != string(same) {
+		t.Errorf("the same state is told in two ways:\n%s\n%s", doc, same)
+	}
+	for _, want := range []string{`"@context": "https://openvex.dev/ns/v0.2.0"`, `"status": "not_affected"`, `"justification": "vulnerable_code_not_in_execute_path"`, `"name": "GO-TEST-1"`, first.Digest.Hex(), `"@id": "` + purl + `"`} {
+		if !strings.Contains(string(doc), want) {
+			t.Errorf("the document has no %s:\n%s", want, doc)
+		}
+	}
+	if strings.Contains(string(doc), second.Digest.Hex()) {
+		t.Errorf("the document tells of what is not waived:\n%s", doc)
+	}
+	if _, doc := w.request(sam, http.MethodGet, "/api/v1/waivers/export?repositories=staging/**", nil); strings.Contains(string(doc), "GO-TEST-1") {
+		t.Errorf("of staging: %s", doc)
+	}
+
+	w.post(ann, "/"+id+"/end", api.WaiverAct{Reason: "there is a fix"}, http.StatusOK)
+	w.idleOf(jobWaiver, "judge")
+	if at := w.settled("dev/app", first.Digest, repo.Admitted); at.StayUntil.IsZero() || at.StayUntil.Equal(until) {
+		t.Errorf("after the end it stays until %s", at.StayUntil)
+	}
+	w.clean()
+}

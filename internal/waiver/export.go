@@ -69,7 +69,8 @@ const maxExported = 5000
 // Export renders the waivers in force that p may know of as OpenVEX, those about
 // repositories that the pattern takes, "" for all. A statement has the images that
 // stand by the waiver now. Only one with a justification says that they are not
-// affected. The same state gives the same bytes.
+// affected. The same state gives the same bytes. Errors match repo.ErrNotFound
+// where nothing stands by a waiver: a document has a statement at least.
 func (f *Flow) Export(ctx context.Context, p authz.Principal, repositories string) ([]byte, error) {
 	pattern, err := evidence.ParsePattern(cmp.Or(repositories, "**"))
 	if err != nil {
@@ -105,6 +106,9 @@ func (f *Flow) Export(ctx context.Context, p authz.Principal, repositories strin
 			return nil, err
 		}
 	}
+	if len(doc.Statements) == 0 {
+		return nil, fmt.Errorf("a fault that is waived in %s: %w; see: bonded waiver list --open", pattern, repo.ErrNotFound)
+	}
 	return doc.encode()
 }
 
@@ -114,9 +118,6 @@ func (d *vexDocument) encode() ([]byte, error) {
 		if s.Timestamp.After(d.Timestamp) {
 			d.Timestamp = s.Timestamp
 		}
-	}
-	if d.Timestamp.IsZero() {
-		d.Timestamp = time.Unix(0, 0).UTC()
 	}
 	said, err := json.Marshal(d.Statements)
 	if err != nil {

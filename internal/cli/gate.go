@@ -195,6 +195,8 @@ type testedGate struct {
 	Gate   string       `json:"gate"`
 	Cases  int          `json:"cases"`
 	Failed []failedCase `json:"failed"`
+	// Coverage is how often each rule said what.
+	Coverage []policytest.Coverage `json:"coverage"`
 }
 
 type failedCase struct {
@@ -205,8 +207,9 @@ type failedCase struct {
 
 func (p *program) gateTest() *cobra.Command {
 	var (
-		file  string
-		files []string
+		file    string
+		files   []string
+		covered bool
 	)
 	cmd := &cobra.Command{
 		Use:   "test [SUITE]...",
@@ -216,19 +219,21 @@ func (p *program) gateTest() *cobra.Command {
 promise; with --gate alone, the suites of the shipped gate of the same name
 are run on it, which shows what a changed gate changes.
 
-Exits with 1 when a case fails.`,
-		Example: "  bonded gate test\n  bonded gate test ./strict.gate.test --gate ./strict.yaml\n  bonded gate test --gate ./production.yaml",
+Rules that no case makes object are named: without them the cases would pass
+as well. Exits with 1 when a case fails.`,
+		Example: "  bonded gate test\n  bonded gate test --coverage\n  bonded gate test ./strict.gate.test --gate ./strict.yaml\n  bonded gate test --gate ./production.yaml",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.runGateTest(cmd.Context(), file, files, args)
+			return p.runGateTest(cmd.Context(), file, files, args, covered)
 		},
 	}
 	cmd.Flags().StringVar(&file, "gate", "", "`FILE` of the gate to test")
+	cmd.Flags().BoolVar(&covered, "coverage", false, "list how often each rule said what")
 	p.must(cmd.MarkFlagFilename("gate", "yaml", "yml"))
 	p.dataFlag(cmd, &files)
 	return cmd
 }
 
-func (p *program) runGateTest(ctx context.Context, file string, files, suites []string) error {
+func (p *program) runGateTest(ctx context.Context, file string, files, suites []string, covered bool) error {
 	var own *policy.Gate
 	data, err := readData(files)
 	if err != nil {
@@ -256,6 +261,11 @@ func (p *program) runGateTest(ctx context.Context, file string, files, suites []
 	}
 	return show(p, results, func(pg *page, results []testedGate) {
 		pg.tested(results)
+		if covered {
+			pg.covered(results)
+		} else {
+			pg.untried(results)
+		}
 	})
 }
 
@@ -307,6 +317,7 @@ func runSuite(ctx context.Context, s *policytest.Suite, own *policy.Gate) (teste
 	if err != nil {
 		return r, err
 	}
+	r.Coverage = policytest.Covered(g, results)
 	for _, c := range results {
 		if len(c.Problems) > 0 {
 			r.Failed = append(r.Failed, failedCase{c.Case, c.Problems, policy.Sentence(&c.Decision)})
@@ -333,6 +344,34 @@ func (pg *page) tested(results []testedGate) {
 				pg.wrap("    ", "    ", problem)
 			}
 			pg.wrap("    ", "    ", "it says: "+c.Sentence)
+		}
+	}
+}
+
+// covered lists how often each rule said what.
+func (pg *page) covered(results []testedGate) {
+	var rows [][]string
+	for _, r := range results {
+		for _, c := range r.Coverage {
+			rows = append(rows, []string{r.Gate, c.Clause, c.Rule, count(c.Allow), count(c.Deny), count(c.CannotTell)})
+		}
+	}
+	pg.line()
+	pg.table(0, []column{{title: "GATE"}, {title: "CLAUSE"}, {title: "RULE", keep: true}, {title: "ALLOWS", right: true}, {title: "DENIES", right: true}, {title: "CANNOT TELL", right: true}}, rows)
+}
+
+// untried names the rules that no case makes object.
+func (pg *page) untried(results []testedGate) {
+	for _, r := range results {
+		var names []string
+		for _, c := range r.Coverage {
+			if c.Untried() {
+				names = append(names, c.Clause+" "+c.Rule)
+			}
+		}
+		if len(names) > 0 {
+			pg.line()
+			pg.wrap("", "  ", r.Gate+": no case makes these object: "+strings.Join(names, ", "))
 		}
 	}
 }

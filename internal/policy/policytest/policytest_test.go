@@ -121,3 +121,27 @@ func FuzzParse(f *testing.F) {
 		policytest.Run(&failures{}, g, s)
 	})
 }
+
+// TestCorpusTriesEveryRule: each rule of the gates that come with the program is
+// made to object by a case that comes with it.
+func TestCorpusTriesEveryRule(t *testing.T) {
+	suites, err := policytest.Corpus()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range suites {
+		g, err := policy.ShippedGate(s.Gate)
+		if err != nil {
+			t.Fatal(err)
+		}
+		results, err := s.Run(t.Context(), g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range policytest.Covered(g, results) {
+			if c.Untried() {
+				t.Errorf("gate %s: no case makes %s of %s object", s.Gate, c.Rule, c.Clause)
+			}
+		}
+	}
+}

@@ -199,13 +199,14 @@ func (a *auditSource) know(f auditFlags) error {
 
 // unread explains an audit log that cannot be read.
 func (a *auditSource) unread(err error) error {
-	if errors.Is(err, tlog.ErrRefused) {
-		return &failure{
-			code: exitNotPermitted, what: fmt.Sprintf("reading the audit log of %s: %v", a.login.Host, err), cause: err,
-			next: "it takes a role with the verb read-audit: bonded principal grant " + a.login.Name + " auditor",
-		}
+	what := fmt.Sprintf("reading the audit log of %s: %v", a.login.Host, err)
+	switch {
+	case errors.Is(err, tlog.ErrStranger):
+		return &failure{code: exitNotPermitted, what: what, next: "log in: bonded login", cause: err}
+	case errors.Is(err, tlog.ErrRefused):
+		return &failure{code: exitNotPermitted, what: what, next: "it takes a role with the verb read-audit: bonded principal grant " + a.login.Name + " auditor", cause: err}
 	}
-	return &failure{code: exitUnavailable, what: fmt.Sprintf("reading the audit log of %s: %v", a.login.Host, err), next: "is the server running, and may " + a.login.Name + " read audit events? bonded whoami", cause: err}
+	return &failure{code: exitUnavailable, what: what, next: "is the server running, and may " + a.login.Name + " read audit events? bonded whoami", cause: err}
 }
 
 // remember keeps a head that was verified.

@@ -126,10 +126,13 @@ func (f evidenceFlags) signer() (evidence.Signer, error) {
 	if err == nil {
 		err = s.Validate()
 	}
-	if err != nil {
-		return s, usage("bonded verify --help", "%v", err)
+	switch {
+	case err == nil:
+		return s, nil
+	case f.anchor == "":
+		return s, usage("--anchor bonded for signatures by this server's keys; others: bonded trust status", "%v", err)
 	}
-	return s, nil
+	return s, usage("bonded verify --help", "%v", err)
 }
 
 // verifyHere asks no server.

@@ -166,6 +166,8 @@ func rotateError(err error) error {
 		return cli.Misused(err, "bonded init, or --data FOLDER")
 	case errors.Is(err, trust.ErrPassphrase):
 		return cli.Misused(err, "--passphrase-file FILE")
+	case errors.Is(err, trust.ErrRotation):
+		return cli.Misused(err, "bonded trust rotate --help")
 	case errors.Is(err, trust.ErrUnusable), errors.Is(err, trust.ErrOrigin), errors.Is(err, trust.ErrChain), errors.Is(err, trust.ErrExists):
 		return cli.Misused(err, "")
 	}

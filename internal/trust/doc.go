@@ -25,7 +25,9 @@ var (
 	// read, or that does not fit the rest.
 	ErrUnusable = errors.New("not usable")
 	// ErrPassphrase: the offline file does not open with this passphrase, or needs one.
-	ErrPassphrase = errors.New("wrong passphrase")
+	ErrPassphrase = errors.New("the passphrase does not open it")
+	// ErrRotation: what RotateOptions ask for cannot be done in that way.
+	ErrRotation = errors.New("cannot be done")
 	// ErrChain: a chain that was brought is not good for an authority of ours.
 	ErrChain = errors.New("not a chain for this authority")
 )

@@ -142,7 +142,7 @@ func (f *offlineFile) unseal(passphrase []byte) error {
 	}
 	plain, err := aead.Open(nil, f.KDF.Nonce, f.Sealed, f.sealing())
 	if err != nil {
-		return fmt.Errorf("%w, or the file was changed", ErrPassphrase)
+		return fmt.Errorf("%w: it is another one, or the file was changed", ErrPassphrase)
 	}
 	if err := json.Unmarshal(plain, &f.Keys); err != nil {
 		return fmt.Errorf("%w: what is sealed is no list of keys", ErrUnusable)
@@ -165,7 +165,7 @@ func parseOffline(b, passphrase []byte) (*offlineFile, error) {
 	case f.Sealed == nil:
 		return &f, nil
 	case len(passphrase) == 0:
-		return nil, fmt.Errorf("%w: it is encrypted and no passphrase was given (--passphrase-file)", ErrPassphrase)
+		return nil, fmt.Errorf("%w: it is encrypted, and none was given", ErrPassphrase)
 	}
 	if err := f.unseal(passphrase); err != nil {
 		return nil, err

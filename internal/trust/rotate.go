@@ -75,8 +75,8 @@ const pendingName = "instance.next.json"
 // Rotate replaces keys and certificates of the instance in a folder. Processes
 // that have it open go on with what they have until their Reload. A rotation that
 // was interrupted, or whose publication failed, is finished by the next call with
-// the same options, which then makes nothing new. Errors match those of Open, and
-// ErrChain.
+// the same options, which then makes nothing new. Errors match those of Open,
+// ErrRotation and ErrChain.
 func Rotate(ctx context.Context, o Options, c RotateOptions) (*Instance, error) {
 	i, err := Open(ctx, o)
 	if err != nil {
@@ -158,17 +158,17 @@ func (i *Instance) mayRotate(c RotateOptions) error {
 	all := append(Slots(), offlineSlots()...)
 	for _, s := range c.Slots {
 		if !slices.Contains(all, s) {
-			return fmt.Errorf("rotating keys: there is no slot %.40q; slots are %v", s, all)
+			return fmt.Errorf("rotating keys: %w: there is no slot %.40q; slots are %v", ErrRotation, s, all)
 		}
 		trusted = trusted || !slices.Contains(offlineFree, s)
 	}
 	switch {
 	case trusted && c.Offline == nil:
-		return errors.New("rotating keys: the offline keys are needed, because clients learn of the new key from what they sign (--offline-keys FILE)")
+		return fmt.Errorf("rotating keys: %w: the offline keys are needed, because clients learn of the new key from what they sign (--offline-keys FILE)", ErrRotation)
 	case c.replaces(Root) && c.Chain != nil:
-		return errors.New("rotating keys: a new root key has no chain yet: rotate the root first, then send its request to the company's authority")
+		return fmt.Errorf("rotating keys: %w: a new root key has no chain yet; rotate the root first, then send its request to the company's authority", ErrRotation)
 	case c.replaces(offlineSlots()...) && c.NewOffline == "":
-		return errors.New("rotating keys: say where the offline file with the new keys goes (--new-offline-keys FILE)")
+		return fmt.Errorf("rotating keys: %w: say where the offline file with the new keys goes (--new-offline-keys FILE)", ErrRotation)
 	case c.Offline == nil:
 		return nil
 	}
@@ -261,7 +261,7 @@ func (d *draft) newOffline(ctx context.Context, c RotateOptions) (*Offline, erro
 			return nil, fmt.Errorf("making key %s: %w", s, err)
 		}
 		if bytes.Equal(key.SPKI, d.rec.Offline[s]) {
-			return nil, fmt.Errorf("replacing key %s: the key in %s is the one in use; make the new one there, and name it in trust.keys", s, key.Place)
+			return nil, fmt.Errorf("replacing key %s: %w: the key in %s is the one in use; make the new one there, and name it in trust.keys", s, ErrRotation, key.Place)
 		}
 		off.set(key)
 		d.rec.Offline[s] = key.SPKI
@@ -279,9 +279,9 @@ func (d *draft) forget(ids []string) error {
 		at := slices.IndexFunc(d.rec.Logs, func(l logRecord) bool { return keyID(l.SPKI) == id })
 		switch {
 		case at < 0:
-			return fmt.Errorf("forgetting log key %.16s…: the instance never had it", id)
+			return fmt.Errorf("forgetting log key %.16s…: %w: the instance never had it", id, ErrRotation)
 		case bytes.Equal(d.rec.current(d.rec.Logs[at].Slot).SPKI, d.rec.Logs[at].SPKI):
-			return fmt.Errorf("forgetting log key %.16s…: it is in use; rotate slot %s first", id, d.rec.Logs[at].Slot)
+			return fmt.Errorf("forgetting log key %.16s…: %w: it is in use; rotate slot %s first", id, ErrRotation, d.rec.Logs[at].Slot)
 		}
 		d.rec.Logs = slices.Delete(d.rec.Logs, at, at+1)
 	}

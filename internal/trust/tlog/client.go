@@ -52,9 +52,13 @@ func (s *HTTPSource) get(ctx context.Context, path string, limit int64) ([]byte,
 		return nil, fmt.Errorf("reading %s: %w", req.URL, ErrNotFound)
 	}
 	b, err := limited(res.Body, limit)
-	if err == nil && (res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden) {
-		err = fmt.Errorf("%w: %s", ErrRefused, strings.TrimSpace(string(b)))
-	} else if err == nil && res.StatusCode != http.StatusOK {
+	switch said := strings.TrimSpace(string(b)); {
+	case err != nil || res.StatusCode == http.StatusOK:
+	case res.StatusCode == http.StatusUnauthorized:
+		err = fmt.Errorf("%w: %s", ErrStranger, said)
+	case res.StatusCode == http.StatusForbidden:
+		err = fmt.Errorf("%w: %s", ErrRefused, said)
+	default:
 		err = fmt.Errorf("the server answers %s: %.200q", res.Status, b)
 	}
 	if err != nil {

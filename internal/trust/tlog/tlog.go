@@ -60,6 +60,9 @@ var (
 	ErrTooLarge = errors.New("the entry is too large")
 	// ErrNotFound is returned for a tile, an entry or a leaf that the log does not have.
 	ErrNotFound = errors.New("not in the log")
+	// ErrStranger is returned by an HTTPSource whose reader is not known there, or
+	// not any more.
+	ErrStranger = errors.New("the server does not know who asks")
 	// ErrRefused is returned by an HTTPSource whose reader may not read the log.
 	ErrRefused = errors.New("the server does not show the log")
 	// ErrProof is returned for a proof that does not prove.

@@ -156,6 +156,8 @@ type Inputs struct {
 	Waivers []string `json:"waivers,omitempty"`
 	// WaiverAct is the number of the latest act on waivers of the zone.
 	WaiverAct int64 `json:"waiver_act,omitempty"`
+	// Approvals lists, by id, the approvals that held, where the gate looks at them.
+	Approvals []int64 `json:"approvals,omitempty"`
 	// Data lists the digests of the data that the gate's rules name, by the
 	// data's name.
 	Data []string `json:"data,omitempty"`

@@ -31,3 +31,15 @@ func (c *Client) Named(ctx context.Context, ref, after string, limit int) ([]api
 	err := c.do(ctx, request{method: http.MethodGet, path: []string{"named"}, query: v}, &out)
 	return out, err
 }
+
+// Approve says yes to an artifact for a zone, or takes that back.
+func (c *Client) Approve(ctx context.Context, req api.ApproveRequest) (*api.Approved, error) {
+	out := new(api.Approved)
+	return out, c.do(ctx, request{method: http.MethodPost, path: []string{"approve"}, body: req}, out)
+}
+
+// Stop says that an artifact is not to be promoted, or that it may be again.
+func (c *Client) Stop(ctx context.Context, req api.StopRequest) (*api.Stopped, error) {
+	out := new(api.Stopped)
+	return out, c.do(ctx, request{method: http.MethodPost, path: []string{"stop"}, body: req}, out)
+}

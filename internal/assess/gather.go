@@ -92,6 +92,8 @@ type Verdict struct {
 	Children map[oci.Digest]Verdict
 	// Evidence lists all referrers of the digest and its children, at any depth.
 	Evidence []oci.Digest
+	// Approvable: the gate looks at approvals.
+	Approvable bool
 }
 
 // asked is one question to a gate.
@@ -152,6 +154,12 @@ func (a *Assessor) ask(ctx context.Context, q asked) (*Verdict, error) {
 	in := a.input(q, x)
 	if err := a.arrived(ctx, q, in); err != nil {
 		return nil, err
+	}
+	if v.Approvable = gate.ReadsApprovals(); v.Approvable {
+		in.Approvals, err = view(ctx, a.DB, func(tx Tx) ([]evidence.Word, error) { return repo.Approvals(ctx, tx, q.at.Repository, q.at.Digest) })
+		if err != nil {
+			return nil, err
+		}
 	}
 	if x.manifest.IsIndex() {
 		if q.depth > oci.MaxIndexDepth {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/job"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/repo"
@@ -122,5 +124,25 @@ func (a *Assessor) stillInForce(ctx context.Context, tx Tx, r oci.Repository, v 
 	if v.Decision.Inputs.WaiverAct != act {
 		return fmt.Errorf("%s was judged by what was waived at act %d, and %d is the latest: %w", r, v.Decision.Inputs.WaiverAct, act, repo.ErrConflict)
 	}
+	if err := sameApprovals(ctx, tx, r, v); err != nil {
+		return err
+	}
 	return a.sameGate(r, gate)
+}
+
+// sameApprovals returns an error unless the approvals that v was made by, where its
+// gate looks at them, are those that hold. Errors match repo.ErrConflict.
+func sameApprovals(ctx context.Context, tx Tx, r oci.Repository, v *Verdict) error {
+	if !v.Approvable {
+		return nil
+	}
+	d, err := oci.ParseDigest(v.Decision.Digest)
+	if err != nil {
+		return err
+	}
+	words, err := repo.Approvals(ctx, tx, r, d)
+	if err == nil && !slices.Equal(evidence.WordIDs(words), v.Decision.Inputs.Approvals) {
+		err = fmt.Errorf("approvals of %s@%s: %w", r, d, repo.ErrConflict)
+	}
+	return err
 }

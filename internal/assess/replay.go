@@ -162,7 +162,7 @@ func (p *past) input(ctx context.Context, g *policy.Gate) (*policy.Input, error)
 	return in, p.inventory(ctx, in)
 }
 
-// beside is what is known of how it came here, and what was waived.
+// beside is what is known of how it came here, and what was waived and approved.
 func (p *past) beside(ctx context.Context, in *policy.Input) (err error) {
 	in.FirstSeen = p.of.Inputs.FirstSeen
 	for _, a := range p.of.Inputs.Arrivals {
@@ -171,6 +171,12 @@ func (p *past) beside(ctx context.Context, in *policy.Input) (err error) {
 			return err
 		}
 		in.Arrivals = append(in.Arrivals, evidence.Arrival{Repository: r, By: a.By, Kind: evidence.Bringer(a.Kind), At: a.At})
+	}
+	if ids := p.of.Inputs.Approvals; len(ids) > 0 {
+		in.Approvals, err = view(ctx, p.DB, func(tx Tx) ([]evidence.Word, error) { return tx.WordsByID(ctx, ids) })
+		if err != nil {
+			return err
+		}
 	}
 	if act := p.of.Inputs.WaiverAct; act != 0 {
 		in.Waivers, err = view(ctx, p.DB, func(tx Tx) ([]evidence.Waiver, error) { return tx.WaiversAt(ctx, in.Zone, act) })

@@ -125,6 +125,7 @@ type Tx interface {
 	repo.Writer
 	repo.Graph
 	repo.Family
+	repo.Words
 	repo.Lister
 	repo.Arrivals
 	Facts

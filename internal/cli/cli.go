@@ -241,7 +241,7 @@ var groups = []struct {
 		(*program).listCommand, (*program).why, (*program).findings, (*program).inventory, (*program).sbom, (*program).affected, (*program).vex, (*program).epoch, (*program).scan, (*program).verify,
 	}},
 	{groupAct, "Act, and look after a server:", []func(*program) *cobra.Command{
-		(*program).promote, (*program).rollback, (*program).zone, (*program).gate, (*program).feed, (*program).audit, (*program).custody, (*program).revoke, (*program).waiver, (*program).principal, (*program).token, (*program).health,
+		(*program).promote, (*program).approve, (*program).hold, (*program).resume, (*program).rollback, (*program).zone, (*program).gate, (*program).feed, (*program).audit, (*program).custody, (*program).revoke, (*program).waiver, (*program).principal, (*program).token, (*program).health,
 	}},
 	{groupServe, "Run a server:", []func(*program) *cobra.Command{
 		(*program).serve, (*program).initCommand, (*program).config, (*program).trust, (*program).fsck, (*program).witness,

@@ -330,6 +330,44 @@ var zones = []api.Zone{
 	{Name: "sandbox", Sandbox: true},
 }
 
+// said answers about what people do to what is promoted.
+func (f *fakeServer) said(handle handler) {
+	handle("POST /api/v1/rollback", func(r *http.Request) (any, *api.Error) {
+		req := body[api.RollbackRequest](f, r)
+		back := api.RolledBack{Repository: "dev/payments/api", Tag: "1.8", Before: badDigest, Digest: goodDigest, Done: !req.DryRun, Decision: *allowed("dev/payments/api")}
+		if req.To != "" {
+			back.Decision, back.Done = *denied("dev"), false
+		}
+		return back, nil
+	})
+	handle("POST /api/v1/approve", func(r *http.Request) (any, *api.Error) {
+		req := body[api.ApproveRequest](f, r)
+		done := api.Approved{From: "dev/payments/api", Repository: "dev/payments/api", Digest: goodDigest, Approvals: []api.Word{{ID: 1, By: "bob", At: now.Add(-time.Hour), Reason: "it is tested"}}}
+		if req.To != "" {
+			done.Repository = req.To + "/payments/api"
+		}
+		if !req.Withdraw {
+			done.Approvals = append(done.Approvals, api.Word{ID: 2, By: "ann", At: now, Reason: req.Reason})
+		}
+		return done, nil
+	})
+	handle("POST /api/v1/stop", func(r *http.Request) (any, *api.Error) {
+		req := body[api.StopRequest](f, r)
+		done := api.Stopped{Repository: "dev/payments/api", Digest: goodDigest, Stops: []api.Word{}}
+		if !req.Resume {
+			done.Stops = []api.Word{{ID: 3, By: "ann", At: now, Reason: req.Reason}}
+		}
+		return done, nil
+	})
+	handle("GET /api/v1/named", func(*http.Request) (any, *api.Error) {
+		return []api.Named{
+			{ID: 3, Digest: goodDigest, State: "admitted", From: now.Add(-time.Hour), Back: 1},
+			{ID: 2, Digest: badDigest, State: "withdrawn", From: now.Add(-2 * time.Hour), To: now.Add(-time.Hour)},
+			{ID: 1, Digest: goodDigest, State: "admitted", To: now.Add(-2 * time.Hour)},
+		}, nil
+	})
+}
+
 func (f *fakeServer) acts(handle handler) {
 	handle("POST /api/v1/promote", func(r *http.Request) (any, *api.Error) {
 		req := body[api.PromoteRequest](f, r)
@@ -348,21 +386,7 @@ func (f *fakeServer) acts(handle handler) {
 		}
 		return p, nil
 	})
-	handle("POST /api/v1/rollback", func(r *http.Request) (any, *api.Error) {
-		req := body[api.RollbackRequest](f, r)
-		back := api.RolledBack{Repository: "dev/payments/api", Tag: "1.8", Before: badDigest, Digest: goodDigest, Done: !req.DryRun, Decision: *allowed("dev/payments/api")}
-		if req.To != "" {
-			back.Decision, back.Done = *denied("dev"), false
-		}
-		return back, nil
-	})
-	handle("GET /api/v1/named", func(*http.Request) (any, *api.Error) {
-		return []api.Named{
-			{ID: 3, Digest: goodDigest, State: "admitted", From: now.Add(-time.Hour), Back: 1},
-			{ID: 2, Digest: badDigest, State: "withdrawn", From: now.Add(-2 * time.Hour), To: now.Add(-time.Hour)},
-			{ID: 1, Digest: goodDigest, State: "admitted", To: now.Add(-2 * time.Hour)},
-		}, nil
-	})
+	f.said(handle)
 	handle("GET /api/v1/zones", func(*http.Request) (any, *api.Error) { return zones, nil })
 	handle("GET /api/v1/gates", func(*http.Request) (any, *api.Error) {
 		return []api.Gate{{Name: "dev", Digest: gateDigest}, {Name: "production", Digest: gateDigest}}, nil

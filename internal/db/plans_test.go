@@ -113,6 +113,21 @@ func allEvidence(t *testing.T, d *db.DB, subject oci.Digest) {
 	})
 }
 
+// allWords says something about a placement and reads what was said.
+func allWords(t *testing.T, d *db.DB, r oci.Repository, of oci.Digest) {
+	t.Helper()
+	said := &evidence.Word{Kind: evidence.Approved, Repository: r, Digest: of, By: evidence.Grantor{Name: "ann", At: noon}}
+	update(t, d, func(ctx context.Context, tx *db.Tx) error {
+		return firstOf(
+			func() error { return tx.PutWord(ctx, said) },
+			func() error { _, err := repo.Approvals(ctx, tx, r, of); return err },
+			func() error { return tx.EndWord(ctx, said.ID, said.By) },
+			func() error { _, err := tx.WordsByID(ctx, []int64{said.ID}); return err },
+			func() error { _, err := tx.NamedBy(ctx, r, "v1", 0, 10); return err },
+		)
+	})
+}
+
 // everything asks for all there is, once.
 func everything(t *testing.T, d *db.DB, c *clock) {
 	t.Helper()
@@ -164,13 +179,13 @@ func everything(t *testing.T, d *db.DB, c *clock) {
 			note(tx.DecisionHistory(ctx, w.r, w.m.Digest, 10))
 			note(tx.NotesOf(ctx, w.r, w.m.Digest))
 			note(tx.NotesAbout(ctx, w.r, "v1"))
-			note(tx.NamedBy(ctx, w.r, "v1", 0, 10))
 			_, _, err := tx.InForce(ctx, "dev")
 			note(nil, err)
 			return errors.Join(errs...)
 		})
 	}
 	e := evidenceOf(w.m.Digest)
+	allWords(t, d, w.r, w.m.Digest)
 	update(t, d, func(ctx context.Context, tx *db.Tx) error {
 		return firstOf(
 			func() error { return tx.PutManifest(ctx, e) },

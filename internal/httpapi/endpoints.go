@@ -76,6 +76,8 @@ var endpoints = []endpoint{
 	}, answer: typeOf[api.Page[api.ListedArtifact]](), serve: (*call).artifacts},
 	{method: "POST", path: "/promote", access: anyone, summary: "Take an artifact to another zone; needs promote on the target repository and pull on the source", body: typeOf[api.PromoteRequest](), answer: typeOf[api.Promoted](), serve: (*call).promote},
 	{method: "POST", path: "/rollback", access: known, summary: "Let a tag name again what it named before; needs promote and pull on its repository", body: typeOf[api.RollbackRequest](), answer: typeOf[api.RolledBack](), serve: (*call).rollback},
+	{method: "POST", path: "/approve", access: known, summary: "Say yes to an artifact for a zone, or take that back; needs approve on the target repository and pull on the source", body: typeOf[api.ApproveRequest](), answer: typeOf[api.Approved](), serve: (*call).approve},
+	{method: "POST", path: "/stop", access: known, summary: "Say that an artifact is not to be promoted, or that it may be again; needs hold and pull on its repository", body: typeOf[api.StopRequest](), answer: typeOf[api.Stopped](), serve: (*call).stop},
 	{method: "GET", path: "/named", access: anyone, summary: "List what a tag has named, newest first", query: []parameter{
 		{name: "ref", about: "repository:tag", required: true}, {name: "after", about: "id of the last on the page before", number: true}, limitParam,
 	}, answer: typeOf[[]api.Named](), serve: (*call).named},

@@ -155,6 +155,20 @@ func (f *fake) Rollback(_ context.Context, act authz.Act, v repo.Viewer, ref oci
 	return &api.RolledBack{Repository: ref.Repository.String(), Tag: ref.Tag, Digest: to.String(), Done: !req.DryRun, Decision: api.Decision{Outcome: api.Allow}}, f.note("rollback as %s: %s", v.Principal, req.Reason)
 }
 
+func (f *fake) Approve(_ context.Context, act authz.Act, v repo.Viewer, ref oci.Reference, req api.ApproveRequest) (*api.Approved, error) {
+	if err := act.Permits(act.Repository(), authz.Approve); err != nil {
+		f.t.Error(err)
+	}
+	return &api.Approved{From: ref.Repository.String(), Repository: act.Repository().String(), Approvals: []api.Word{{ID: 1, By: v.Principal, Reason: req.Reason}}}, f.note("approve as %s", v.Principal)
+}
+
+func (f *fake) Stop(_ context.Context, act authz.Act, v repo.Viewer, ref oci.Reference, req api.StopRequest) (*api.Stopped, error) {
+	if err := act.Permits(ref.Repository, authz.Hold); err != nil {
+		f.t.Error(err)
+	}
+	return &api.Stopped{Repository: ref.Repository.String(), Stops: []api.Word{{ID: 2, By: v.Principal, Reason: req.Reason}}}, f.note("stop as %s", v.Principal)
+}
+
 func (f *fake) Named(_ context.Context, p authz.Principal, v repo.Viewer, ref oci.Reference, before int64, limit int) ([]api.Named, error) {
 	return []api.Named{{ID: 7, Digest: someDigest, State: "admitted", From: epoch}}, f.note("named %s as %s %s, %d from %d", ref, p.Name(), v.Principal, limit, before)
 }

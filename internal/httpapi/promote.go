@@ -23,6 +23,13 @@ type Promoter interface {
 	// one of promote on its repository. Otherwise as Promote; what cannot be gone
 	// back to is repo.ErrConflict, and so is a tag that changed meanwhile.
 	Rollback(ctx context.Context, act authz.Act, v repo.Viewer, ref oci.Reference, to oci.Digest, req api.RollbackRequest) (*api.RolledBack, error)
+	// Approve says yes to what ref, which is req.Reference as it was read, names
+	// coming into act's repository, or takes that back. act is one of approve there:
+	// the path in zone req.To, or ref's own. Otherwise as Promote.
+	Approve(ctx context.Context, act authz.Act, v repo.Viewer, ref oci.Reference, req api.ApproveRequest) (*api.Approved, error)
+	// Stop says that what ref names is not to be promoted, or that it may be again.
+	// act is one of hold on its repository. Otherwise as Promote.
+	Stop(ctx context.Context, act authz.Act, v repo.Viewer, ref oci.Reference, req api.StopRequest) (*api.Stopped, error)
 	// Named lists what the tag of ref has named, newest first, from the id before
 	// on, 0 for the newest. v is how p views the repository, where it may pull.
 	Named(ctx context.Context, p authz.Principal, v repo.Viewer, ref oci.Reference, before int64, limit int) ([]api.Named, error)
@@ -131,4 +138,45 @@ func (c *call) named() error {
 		return err
 	}
 	return c.write(listed(c.o.Promote.Named(c.r.Context(), c.p, v, ref, before, limit)))
+}
+
+func (c *call) approve() error {
+	var req api.ApproveRequest
+	if err := c.decode(&req); err != nil {
+		return err
+	}
+	if err := checkZone(req.To); err != nil {
+		return err
+	}
+	ref, v, err := c.sighted(req.Reference)
+	if err != nil {
+		return err
+	}
+	target := ref.Repository
+	if req.To != "" {
+		if target, err = ref.Repository.InZone(req.To); err != nil {
+			return err
+		}
+	}
+	act, err := authz.Check(c.p, authz.Approve, target, c.o.Open)
+	if err != nil {
+		return err
+	}
+	return c.write(c.o.Promote.Approve(c.r.Context(), act, v, ref, req))
+}
+
+func (c *call) stop() error {
+	var req api.StopRequest
+	if err := c.decode(&req); err != nil {
+		return err
+	}
+	ref, v, err := c.sighted(req.Reference)
+	if err != nil {
+		return err
+	}
+	act, err := authz.Check(c.p, authz.Hold, ref.Repository, c.o.Open)
+	if err != nil {
+		return err
+	}
+	return c.write(c.o.Promote.Stop(c.r.Context(), act, v, ref, req))
 }

@@ -78,6 +78,8 @@ type ruleText struct {
 	NoMalware *nothingText `yaml:"noMalware,omitempty"`
 	// Ready-made: who pushed it, here or on its way here. Alone, without expressions.
 	PushedBy *pushedByText `yaml:"pushedBy,omitempty"`
+	// Ready-made: people approved it. Alone, without expressions.
+	Approvals *approvalsText `yaml:"approvals,omitempty"`
 	// What people read when the rule denies, before the facts.
 	Denied string `yaml:"denied,omitempty" jsonschema:"maxLength=300"`
 	// What people read when the rule cannot tell, before the facts.
@@ -178,6 +180,16 @@ type sbomText struct {
 type pushedByText struct {
 	// What whoever pushed it has to be, or a list of which one: human, machine, internal (the server itself) or anonymous.
 	Kind texts `yaml:"kind"`
+}
+
+// approvalsText says who must approve, as YAML.
+type approvalsText struct {
+	// How many different people; 1 when it is missing.
+	Count int `yaml:"count,omitempty" jsonschema:"minimum=1,maximum=16"`
+	// Whose yes counts: names of principals, and "group:NAME". Missing: of all who may approve in the repository.
+	By texts `yaml:"by,omitempty"`
+	// Whether the yes of who pushed it does not count.
+	NotTheOneWhoPushed bool `yaml:"notTheOneWhoPushed,omitempty"`
 }
 
 // nothingText is a ready-made rule without anything to set, as YAML: {}.

@@ -13,6 +13,7 @@ import (
 	"cel.dev/cel-go/interpreter"
 
 	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/oci"
 )
 
@@ -423,5 +424,6 @@ func (e *evaluation) inputs() api.Inputs {
 	for i := range in.Waivers {
 		names.Waivers = append(names.Waivers, in.Waivers[i].ID)
 	}
+	names.Approvals = evidence.WordIDs(in.Approvals)
 	return names
 }

@@ -77,7 +77,10 @@ type Input struct {
 	// Waivers are permissions that may concern the placement; a set. Those about
 	// others, and those that have ended, make no difference.
 	Waivers []evidence.Waiver
-	Engine  string // build of the engine, recorded in the decision
+	// Approvals are what people have said for it; a set. They are only asked for
+	// where the gate ReadsApprovals.
+	Approvals []evidence.Word
+	Engine    string // build of the engine, recorded in the decision
 }
 
 // Verified is what came of verifying the evidence. The zero value is that of a
@@ -154,6 +157,7 @@ func (in *Input) canonical(g *Gate) *Input {
 	c.Verified.Until = stamp(in.Verified.Until)
 	c.Snapshot.Ecosystems = sorted(in.Snapshot.Ecosystems, compareTexts)
 	c.Arrivals = sorted(settled(in.Arrivals), compareArrivals)
+	c.Approvals = sorted(in.Approvals, compareWords)
 	c.Waivers = sorted(concerning(in.Waivers, in.Repository, in.Digest, c.Now), compareWaivers)
 	if c.Config == nil && c.Image != nil {
 		c.Config = c.Image.Config

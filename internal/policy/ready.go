@@ -98,6 +98,8 @@ func (p *gateParser) check(t *ruleText) check {
 		return noMalware{}
 	case t.PushedBy != nil:
 		return p.pushedBy(t)
+	case t.Approvals != nil:
+		return p.approvals(t)
 	}
 	return nil
 }

@@ -42,6 +42,8 @@ type Tx interface {
 	repo.Trust
 	repo.Past
 	repo.Arrivals
+	repo.Words
+	repo.Family
 	audit.Outbox
 	job.Enqueuer
 	// InForce returns the number of the advisories in force, and the gate of a
@@ -62,6 +64,9 @@ type Verdict struct {
 	// decided again: the job that follows either has judged what stood before.
 	Under    int64
 	Sentence string
+	// Approvable: its gate looks at approvals. If others hold when the promotion
+	// commits, it is decided again.
+	Approvable bool
 	// Children holds the verdicts on the present image children of an index, at
 	// any depth.
 	Children map[oci.Digest]Verdict

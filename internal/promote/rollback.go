@@ -224,6 +224,12 @@ func (m *move) stillCounts(ctx context.Context, tx Tx) error {
 	if err := m.collect(ctx, tx, m.digest, m.seen, &m.evidence); err != nil {
 		return err
 	}
+	if err := m.notStopped(ctx, tx); err != nil {
+		return err
+	}
+	if err := m.sameApprovals(ctx, tx, m.digest, *m.verdict); err != nil {
+		return err
+	}
 	slices.SortFunc(m.evidence, compareDigests)
 	if !slices.Equal(m.evidence, m.verdict.Evidence) {
 		return fmt.Errorf("evidence about %s: %w", m.digest, repo.ErrConflict)

@@ -35,7 +35,7 @@ func told(err error) error {
 	switch {
 	case errors.Is(err, promote.ErrNoWay):
 		return noWay{err}
-	case errors.Is(err, promote.ErrNotAdmitted), errors.Is(err, promote.ErrNoEarlier):
+	case errors.Is(err, promote.ErrNotAdmitted), errors.Is(err, promote.ErrNoEarlier), errors.Is(err, promote.ErrStopped):
 		return fmt.Errorf("%w: %w", repo.ErrConflict, err)
 	}
 	return err
@@ -56,6 +56,24 @@ func (p promoter) Rollback(ctx context.Context, act authz.Act, v repo.Viewer, re
 		return nil, err
 	}
 	out, err := p.flow.Rollback(ctx, act, read, promote.Rollback{Tag: ref.Tag, To: to, Viewer: v, Reason: req.Reason, DryRun: req.DryRun})
+	return out, told(err)
+}
+
+func (p promoter) Approve(ctx context.Context, act authz.Act, v repo.Viewer, ref oci.Reference, req api.ApproveRequest) (*api.Approved, error) {
+	read, err := p.reading(act.Principal(), ref.Repository)
+	if err != nil {
+		return nil, err
+	}
+	out, err := p.flow.Approve(ctx, act, read, promote.Word{Of: ref, Viewer: v, Reason: req.Reason, Back: req.Withdraw})
+	return out, told(err)
+}
+
+func (p promoter) Stop(ctx context.Context, act authz.Act, v repo.Viewer, ref oci.Reference, req api.StopRequest) (*api.Stopped, error) {
+	read, err := p.reading(act.Principal(), ref.Repository)
+	if err != nil {
+		return nil, err
+	}
+	out, err := p.flow.Stop(ctx, act, read, promote.Word{Of: ref, Viewer: v, Reason: req.Reason, Back: req.Resume})
 	return out, told(err)
 }
 

@@ -54,6 +54,8 @@ type Given struct {
 	Reverify Span `yaml:"reverify"`
 
 	Waivers []Waiver `yaml:"waivers"`
+	// Approvals are what people have said for it.
+	Approvals []Approval `yaml:"approvals"`
 	// VEX are documents from feeds; those that came attached are signatures.
 	VEX []VEX `yaml:"vex"`
 
@@ -208,6 +210,13 @@ type Waiver struct {
 	Until        Span     `yaml:"until"`  // from now on; 1h unless said, negative when it has ended
 }
 
+// Approval is somebody's yes.
+type Approval struct {
+	By     string   `yaml:"by"`
+	Groups []string `yaml:"groups"`
+	Reason string   `yaml:"reason"`
+}
+
 // maxEvidence is how many referrers a case may have.
 const maxEvidence = 1000
 
@@ -302,7 +311,7 @@ func (c *Case) Input() *policy.Input {
 	in := &policy.Input{
 		Repository: oci.MustRepository(g.Repository), Digest: digestOf("manifest"),
 		Kind: oci.Kind(g.Kind), Now: g.Now, Manifest: g.manifest(), BroughtBy: g.PushedBy, Engine: "test",
-		Findings: g.findings(), Unchecked: g.unchecked(), Snapshot: g.snapshot(), Waivers: g.waivers(), VEX: g.vex(),
+		Findings: g.findings(), Unchecked: g.unchecked(), Snapshot: g.snapshot(), Waivers: g.waivers(), Approvals: g.approvals(), VEX: g.vex(),
 	}
 	in.Zone, in.Arrivals = in.Repository.Zone(), g.arrivals(in.Repository)
 	if s := cmp.Or(g.FirstSeen.Duration, 1000*time.Hour); s > 0 {
@@ -484,6 +493,14 @@ func (g *Given) waivers() []evidence.Waiver {
 	var ws []evidence.Waiver
 	for i := range g.Waivers {
 		ws = append(ws, g.waiver(&g.Waivers[i], i+1))
+	}
+	return ws
+}
+
+func (g *Given) approvals() []evidence.Word {
+	var ws []evidence.Word
+	for i, a := range g.Approvals {
+		ws = append(ws, evidence.Word{ID: int64(i + 1), Kind: evidence.Approved, By: evidence.Grantor{Name: a.By, Groups: a.Groups, At: g.Now}, Reason: a.Reason})
 	}
 	return ws
 }

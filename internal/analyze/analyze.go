@@ -29,7 +29,7 @@ import (
 
 // version is the version of what this package makes of a layer beside what the
 // extractors find. It grows when the same bytes can give other facts.
-const version = "2"
+const version = "3"
 
 // Options configure an Analyzer.
 type Options struct {
@@ -37,6 +37,9 @@ type Options struct {
 	Extractors []Extractor
 	// Claimers find out which files belong to OS packages.
 	Claimers []Claimer
+	// Searcher finds secrets. Optional: without it nobody looks for them, which
+	// the coverage says.
+	Searcher Searcher
 	// Budget of one layer. Optional: layer.Standard().
 	Budget layer.Budget
 	// TempDir holds files that are looked into and larger than 4 MiB, for as
@@ -71,6 +74,9 @@ func New(o Options) *Analyzer {
 	for _, c := range o.Claimers {
 		names = append(names, c.Info().Name+"/"+c.Info().Version)
 	}
+	if s := o.Searcher; s != nil {
+		names = append(names, s.Info().Name+"/"+s.Info().Version)
+	}
 	slices.Sort(names)
 	for i := 1; i < len(names); i++ {
 		a, _, _ := strings.Cut(names[i-1], "/")
@@ -84,6 +90,9 @@ func New(o Options) *Analyzer {
 // Set returns the extractor set: names and versions, as facts record it. Facts
 // of another set are not those that this Analyzer would find.
 func (a *Analyzer) Set() string { return a.set }
+
+// Searcher returns what finds secrets; nil for nothing.
+func (a *Analyzer) Searcher() Searcher { return a.o.Searcher }
 
 // Budget returns the class of the budget, as facts record it.
 func (a *Analyzer) Budget() string { return a.o.Budget.Class }

@@ -143,6 +143,7 @@ func TestLayer(t *testing.T) {
 			Links:    []inventory.Link{{Path: "lib", Target: "usr/lib"}},
 			Paths:    res.Layer.Paths,
 			Coverage: inventory.Coverage{State: inventory.CoverageFull},
+			Searched: unsearched,
 		},
 		Sets: []inventory.Set{{ID: set, Extractor: "words", Packages: []inventory.Package{
 			{Type: "generic", Name: "alpha"}, {Type: "generic", Name: "beta"},
@@ -326,3 +327,6 @@ func TestNewRefusesTwins(t *testing.T) {
 	}()
 	newTestAnalyzer(t, newWords(), newWords())
 }
+
+// unsearched is how far an analyzer without a searcher looks for secrets.
+var unsearched = inventory.Coverage{State: inventory.CoverageNone, Gaps: []inventory.Gap{{Reason: notSearched}}}

@@ -31,7 +31,7 @@ const (
 
 // factsVersions by kind. Those of layers are kept by extractor set, so that
 // nobody asks for the old; sets are kept by their content and stay.
-var factsVersions = map[byte]byte{kindLayer: 2, kindSet: 1}
+var factsVersions = map[byte]byte{kindLayer: 3, kindSet: 1}
 
 // MarshalLayer encodes facts for storing.
 func MarshalLayer(l *inventory.Layer) []byte {
@@ -135,6 +135,8 @@ func (e *encoder) layer(l *inventory.Layer) {
 	e.text(string(l.Paths))
 	list(e, l.Contents, func(d *oci.Digest) { e.digest(*d) })
 	e.coverage(&l.Coverage)
+	list(e, l.Secrets, e.secret)
+	e.coverage(&l.Searched)
 }
 
 func (e *encoder) coverage(c *inventory.Coverage) {
@@ -165,13 +167,20 @@ func (d *decoder) layer() (l inventory.Layer) {
 		d.fail("paths are not sorted")
 	}
 	l.Contents = items(d, d.digest)
+	l.Coverage = d.coverage()
+	l.Secrets = items(d, d.secret)
+	l.Searched = d.coverage()
+	return l
+}
+
+func (d *decoder) coverage() (c inventory.Coverage) {
 	if state := int(d.byte()); state < len(states) {
-		l.Coverage.State = states[state]
+		c.State = states[state]
 	} else {
 		d.fail("unknown state of coverage")
 	}
-	l.Coverage.Gaps = items(d, d.gap)
-	return l
+	c.Gaps = items(d, d.gap)
+	return c
 }
 
 // Flags of a file.
@@ -220,6 +229,17 @@ func (e *encoder) gap(g *inventory.Gap) { e.texts(g.Extractor, g.Path, g.Reason)
 
 func (d *decoder) gap() inventory.Gap {
 	return inventory.Gap{Extractor: d.text(), Path: d.text(), Reason: d.text()}
+}
+
+func (e *encoder) secret(s *inventory.Secret) {
+	e.texts(s.Rule, s.Path, s.Fingerprint)
+	e.number(int64(s.Line))
+}
+
+func (d *decoder) secret() (s inventory.Secret) {
+	s.Rule, s.Path, s.Fingerprint = d.text(), d.text(), d.text()
+	s.Line = int(d.number())
+	return s
 }
 
 func (e *encoder) pkg(p *inventory.Package) {

@@ -38,6 +38,8 @@ func exampleLayer() *inventory.Layer {
 		}),
 		Contents: []oci.Digest{digestOfText("t")},
 		Coverage: inventory.Coverage{State: inventory.CoveragePartial, Gaps: []inventory.Gap{{Extractor: "dpkg", Path: "a", Reason: "b"}}},
+		Secrets:  []inventory.Secret{{Rule: "private-key", Path: "app/key.pem", Line: 300, Fingerprint: "0123456789abcdef"}, {Rule: "netrc", Path: "root/.netrc", Line: 1}},
+		Searched: inventory.Coverage{State: inventory.CoveragePartial, Gaps: []inventory.Gap{{Extractor: "secrets", Path: "c", Reason: "d"}}},
 	}
 }
 
@@ -58,7 +60,7 @@ func manyPackages() *inventory.Set {
 }
 
 func TestFactsRoundTrip(t *testing.T) {
-	for _, l := range []*inventory.Layer{exampleLayer(), {Coverage: inventory.Coverage{State: inventory.CoverageFull}}} {
+	for _, l := range []*inventory.Layer{exampleLayer(), {Coverage: inventory.Coverage{State: inventory.CoverageFull}, Searched: inventory.Coverage{State: inventory.CoverageFull}}} {
 		b := MarshalLayer(l)
 		got, err := UnmarshalLayer(b)
 		if err != nil {

@@ -22,6 +22,8 @@ type Stack struct {
 	Sets func(id oci.Digest) *inventory.Set
 	// Config of the image. Optional: nil means that no diff_id can be compared.
 	Config *oci.ImageConfig
+	// Searcher finds secrets in the configuration. Optional.
+	Searcher Searcher
 }
 
 // Limits of an image. Runtimes mount no more layers than maxLayers; real images
@@ -61,6 +63,7 @@ func Overlay(in Stack) *inventory.Image {
 	}
 	s := newStack(in.Layers)
 	im.Distro = s.distro()
+	im.Secrets = configured(in.Searcher, in.Config)
 	for i := range in.Layers {
 		im.Layers = append(im.Layers, s.layer(im, i, in))
 	}
@@ -85,6 +88,7 @@ func (s *stack) layer(im *inventory.Image, i int, in Stack) inventory.LayerCover
 	for _, reason := range s.odd[i] {
 		c.Coverage = c.Coverage.Add(inventory.CoverageAmbiguous, inventory.Gap{Reason: reason})
 	}
+	s.secrets(im, i, &c)
 	for k := range l.Files {
 		f := &l.Files[k]
 		if f.Set.IsZero() {

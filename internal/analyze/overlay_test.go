@@ -148,8 +148,8 @@ func TestOverlayImage(t *testing.T) {
 	s.Config.RootFS.DiffIDs = []oci.Digest{s.Layers[0].DiffID, oci.FromBytes(nil)}
 	im := Overlay(s)
 	want := []inventory.LayerCoverage{
-		{Digest: s.Layers[0].Digest, DiffIDOK: true, Coverage: inventory.Coverage{State: "full"}, PackageSum: 2},
-		{Digest: s.Layers[1].Digest, DiffIDOK: false, Coverage: inventory.Coverage{State: "full"}, PackageSum: 1},
+		{Digest: s.Layers[0].Digest, DiffIDOK: true, Coverage: inventory.Coverage{State: "full"}, PackageSum: 2, Searched: unsearched},
+		{Digest: s.Layers[1].Digest, DiffIDOK: false, Coverage: inventory.Coverage{State: "full"}, PackageSum: 1, Searched: unsearched},
 	}
 	if diff := cmp.Diff(want, im.Layers, cmp.Comparer(func(a, b oci.Digest) bool { return a == b })); diff != "" {
 		t.Error(diff)

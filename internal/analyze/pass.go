@@ -30,6 +30,7 @@ type pass struct {
 	// index: a hard link to it needs no second look.
 	looked map[inventory.PathKey]uint64
 	claims map[inventory.PathKey]struct{}
+	finder *finder // nil when nobody looks for secrets
 }
 
 func newPass(ctx context.Context, a *Analyzer) *pass {
@@ -40,6 +41,7 @@ func newPass(ctx context.Context, a *Analyzer) *pass {
 		sets:    map[oci.Digest]inventory.Set{},
 		looked:  map[inventory.PathKey]uint64{},
 		claims:  map[inventory.PathKey]struct{}{},
+		finder:  newFinder(a.o.Searcher),
 	}
 }
 
@@ -68,17 +70,26 @@ func (p *pass) visit(e *layer.Entry) error {
 func (p *pass) regular(e *layer.Entry) error {
 	wanted, claimers := p.wanted(e)
 	isRelease := p.isRelease(e)
-	if len(wanted) == 0 && len(claimers) == 0 && !isRelease {
+	searched := p.finder.wants(e)
+	if len(wanted) == 0 && len(claimers) == 0 && !isRelease && !searched {
 		return nil
 	}
 	head := p.capture.start(e)
 	wanted = p.fitting(e, head, wanted)
 	if len(wanted) == 0 && len(claimers) == 0 && !isRelease {
+		if searched {
+			p.finder.streamed(e, &p.capture)
+		}
 		return nil
 	}
 	f, ok, err := p.capture.whole(e)
 	if err != nil || !ok {
 		return err
+	}
+	if searched {
+		if err := p.finder.whole(f); err != nil {
+			return fmt.Errorf("searching %s: %w", oci.Quote(e.Path), err)
+		}
 	}
 	for _, i := range wanted {
 		if err := p.extract(i, f); err != nil {
@@ -310,6 +321,7 @@ func (p *pass) symlink(e *layer.Entry) {
 
 // result puts together what the walk and the extractors found.
 func (p *pass) result(sum *layer.Summary) Result {
+	walked := sum.Gaps.State()
 	sum.Gaps.Merge(&p.gaps)
 	r := Result{Layer: inventory.Layer{
 		DiffID: sum.DiffID, Size: sum.Size, Uncompressed: sum.Uncompressed, Entries: sum.Entries, Compression: sum.Compression,
@@ -328,6 +340,10 @@ func (p *pass) result(sum *layer.Summary) Result {
 		}
 	}
 	slices.SortFunc(r.Layer.Files, compareFiles)
+	p.finder.result(&r.Layer, walked, func(path string) bool {
+		_, ok := p.claims[inventory.KeyOf(path)]
+		return ok
+	})
 	for id := range used {
 		r.Sets = append(r.Sets, p.sets[id])
 	}

@@ -390,7 +390,7 @@ func (a *Analyst) merge(ctx context.Context, m *oci.Manifest, cfg *oci.ImageConf
 		return nil, err
 	}
 	return analyze.Overlay(analyze.Stack{
-		Manifest: m.Digest, Layers: layers, Descriptors: m.Layers, Config: cfg, Sets: func(id oci.Digest) *inventory.Set { return sets[id] },
+		Manifest: m.Digest, Layers: layers, Descriptors: m.Layers, Config: cfg, Searcher: a.o.Analyzer.Searcher(), Sets: func(id oci.Digest) *inventory.Set { return sets[id] },
 	}), nil
 }
 

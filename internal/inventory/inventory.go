@@ -89,6 +89,9 @@ type Layer struct {
 	// says.
 	Contents []oci.Digest `json:"contents,omitempty"`
 	Coverage Coverage     `json:"coverage"`
+	Secrets  []Secret     `json:"secrets,omitempty"` // sorted by path, line, rule
+	// Searched says how far the layer was searched for secrets.
+	Searched Coverage `json:"searched"`
 }
 
 // CoverageState says how far something was analysed.
@@ -137,6 +140,9 @@ type Image struct {
 	Config   *oci.ImageConfig  `json:"-"`
 	Labels   map[string]string `json:"-"`
 	Created  time.Time         `json:"created,omitzero"` // as the configuration claims
+	// Secrets are those of all layers and of the configuration, by layer, path
+	// and line.
+	Secrets []LocatedSecret `json:"secrets,omitempty"`
 }
 
 // LayerCoverage is the coverage of one layer of an image. Its diff_id is right
@@ -149,6 +155,9 @@ type LayerCoverage struct {
 	Uncompared string   `json:"diff_id_uncompared,omitempty"`
 	Coverage   Coverage `json:"coverage"`
 	PackageSum int      `json:"packages"` // packages this layer brought that are still visible
+	// Searched says how far the layer was searched for secrets. A state that is
+	// empty means that it was not.
+	Searched Coverage `json:"searched"`
 }
 
 // Coverage is the worst of its layers' states, Full for an image without

@@ -15,6 +15,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/acquire"
 	"github.com/bonded-dev/bonded/internal/analyze"
 	"github.com/bonded-dev/bonded/internal/analyze/extractor"
+	secretfinder "github.com/bonded-dev/bonded/internal/analyze/secrets"
 	"github.com/bonded-dev/bonded/internal/assess"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/cli"
@@ -60,7 +61,7 @@ func (s Scanner) Scan(ctx context.Context, r cli.ScanRequest) (*cli.ScanResult, 
 	if err != nil {
 		return nil, err
 	}
-	analyzer := analyze.New(analyze.Options{Extractors: extractor.All(), Claimers: extractor.Claimers(), Now: s.Clock, Log: log})
+	analyzer := analyze.New(analyze.Options{Extractors: extractor.All(), Claimers: extractor.Claimers(), Searcher: secretfinder.New(), Now: s.Clock, Log: log})
 	offline := assess.NewOffline(assess.OfflineOptions{Analyzer: analyzer, Engine: "bonded " + s.Version, Clock: s.Clock, Log: log})
 	q := assess.Question{Source: measured(src, chosen.Manifest, r.Bytes), Manifest: chosen.Manifest, Repository: at, Gate: gate, Step: step}
 	if q.Next, err = gatesAfter(r); err != nil {

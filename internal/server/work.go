@@ -11,6 +11,7 @@ import (
 
 	"github.com/bonded-dev/bonded/internal/analyze"
 	"github.com/bonded-dev/bonded/internal/analyze/extractor"
+	secretfinder "github.com/bonded-dev/bonded/internal/analyze/secrets"
 	"github.com/bonded-dev/bonded/internal/assess"
 	"github.com/bonded-dev/bonded/internal/blob"
 	"github.com/bonded-dev/bonded/internal/config"
@@ -56,7 +57,7 @@ func (s *Server) newAnalyst(database assess.DB) (*assess.Analyst, error) {
 		return nil, err
 	}
 	analyzer := analyze.New(analyze.Options{
-		Extractors: extractor.All(), Claimers: extractor.Claimers(), Budget: budgetOf(s.config), TempDir: temp, Now: s.clock, Log: s.log,
+		Extractors: extractor.All(), Claimers: extractor.Claimers(), Searcher: secretfinder.New(), Budget: budgetOf(s.config), TempDir: temp, Now: s.clock, Log: s.log,
 	})
 	return assess.NewAnalyst(assess.AnalystOptions{
 		Analyzer: analyzer, Blobs: s.content.blobs, DB: database, Clock: s.clock, Log: s.log, Workers: s.config.Analysis.Workers,

@@ -17,6 +17,7 @@ import (
 
 	"github.com/bonded-dev/bonded/internal/analyze"
 	"github.com/bonded-dev/bonded/internal/analyze/extractor"
+	"github.com/bonded-dev/bonded/internal/analyze/secrets"
 	"github.com/bonded-dev/bonded/internal/assess"
 	"github.com/bonded-dev/bonded/internal/blob/disk"
 	"github.com/bonded-dev/bonded/internal/db"
@@ -97,7 +98,7 @@ func newJudging(t *testing.T, size int) *judging {
 	quiet := slog.New(slog.DiscardHandler)
 	database := assess.DB{Update: within[assess.Tx](j.db.Update), View: within[assess.Tx](j.db.View)}
 	analyst := assess.NewAnalyst(assess.AnalystOptions{
-		Analyzer: analyze.New(analyze.Options{Extractors: extractor.All(), Claimers: extractor.Claimers(), Now: time.Now, Log: quiet}),
+		Analyzer: analyze.New(analyze.Options{Extractors: extractor.All(), Claimers: extractor.Claimers(), Searcher: secrets.New(), Now: time.Now, Log: quiet}),
 		Blobs:    content, DB: database, Clock: time.Now, Log: quiet,
 	})
 	t.Cleanup(analyst.Stop)

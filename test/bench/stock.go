@@ -18,6 +18,7 @@ import (
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/analyze"
 	"github.com/bonded-dev/bonded/internal/analyze/extractor"
+	"github.com/bonded-dev/bonded/internal/analyze/secrets"
 	"github.com/bonded-dev/bonded/internal/assess"
 	"github.com/bonded-dev/bonded/internal/blob/disk"
 	"github.com/bonded-dev/bonded/internal/blob/mem"
@@ -165,7 +166,7 @@ func (s *stocked) fill(ctx context.Context, data string) (err error) {
 	f := &filler{stocked: s, content: content, seen: mem.New(mem.Options{})}
 	f.analyst = assess.NewAnalyst(assess.AnalystOptions{
 		Analyzer: analyze.New(analyze.Options{
-			Extractors: extractor.All(), Claimers: extractor.Claimers(), Now: time.Now, Log: slog.New(slog.DiscardHandler),
+			Extractors: extractor.All(), Claimers: extractor.Claimers(), Searcher: secrets.New(), Now: time.Now, Log: slog.New(slog.DiscardHandler),
 		}),
 		Blobs: f.seen, Clock: time.Now, Log: slog.New(slog.DiscardHandler),
 		DB: assess.DB{Update: f.within, View: f.within},

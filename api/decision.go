@@ -163,4 +163,7 @@ type Inputs struct {
 	Data []string `json:"data,omitempty"`
 	// VEX lists the digests of documents from feeds, sorted.
 	VEX []string `json:"vex,omitempty"`
+	// VEXList is the digest of the list of which feed said what then, where the
+	// gate takes the word of one.
+	VEXList string `json:"vex_list,omitempty"`
 }

@@ -150,6 +150,15 @@ func (a *Assessor) HandleAdvisories(ctx context.Context, j job.Job) error {
 	if err != nil {
 		return err
 	}
+	before, err := a.AdvisoryRows.Snapshot(ctx, after)
+	if err != nil {
+		return err
+	}
+	said, err := a.saidOtherwise(ctx, before, index.Snapshot())
+	if err != nil {
+		return err
+	}
+	keys = append(keys, said...)
 	return a.rejudgeWith(ctx, keys)
 }
 

@@ -45,11 +45,13 @@ type Options struct {
 	// evidence counts.
 	Trusted func() *Trusted
 	// Kinds are those of its anchors, by name: a gate that names others is refused.
-	Kinds  map[string]verify.Kind
-	Engine string // build of this program, recorded in decisions
-	Clock  func() time.Time
-	Rand   io.Reader
-	Log    *slog.Logger
+	Kinds map[string]verify.Kind
+	// VEXFeeds are the feeds of VEX documents, by name: likewise.
+	VEXFeeds []string
+	Engine   string // build of this program, recorded in decisions
+	Clock    func() time.Time
+	Rand     io.Reader
+	Log      *slog.Logger
 }
 
 // Assessor decides placements. It is safe for concurrent use.
@@ -57,6 +59,7 @@ type Assessor struct {
 	Options
 	fresh   freshness
 	asIn    asIn
+	vexes   vexSets
 	waivers waivers
 }
 
@@ -68,6 +71,9 @@ func New(o Options) (*Assessor, error) {
 		}
 	}
 	if err := checkGates(o.Gates, o.Kinds); err != nil {
+		return nil, err
+	}
+	if err := checkFeeds(o.Gates, o.VEXFeeds); err != nil {
 		return nil, err
 	}
 	return &Assessor{Options: o}, nil

@@ -33,7 +33,8 @@ type examined struct {
 	unchecked  []policy.Unchecked
 	snapshot   evidence.Snapshot
 	referrers  []oci.Digest
-	lent       []oci.Digest // referrers of indexes that name it
+	vex        []evidence.VEXDocument // what feeds that the gate believes say of findings
+	lent       []oci.Digest           // referrers of indexes that name it
 	evidence   *known
 }
 
@@ -151,6 +152,9 @@ func (a *Assessor) ask(ctx context.Context, q asked) (*Verdict, error) {
 	if err := a.drop(ctx, q.distrusted, x); err != nil {
 		return nil, err
 	}
+	if x.vex, err = a.fromFeeds(ctx, gate, q.distrusted, x); err != nil {
+		return nil, err
+	}
 	in := a.input(q, x)
 	if err := a.arrived(ctx, q, in); err != nil {
 		return nil, err
@@ -191,10 +195,11 @@ func (a *Assessor) input(q asked, x *examined) *policy.Input {
 	if x.evidence != nil {
 		in.Verified = x.evidence.verified
 	}
+	in.VEX = x.vex
 	if q.supposed != nil && q.supposed.Feed == "" {
 		in.Supposed = q.supposed
 	} else if q.supposed != nil {
-		in.VEX = append(in.VEX, *q.supposed)
+		in.VEX = append(slices.Clone(x.vex), *q.supposed)
 	}
 	if q.clause == policy.Stay {
 		in.AdmittedAt, in.Promised = q.at.AdmittedAt, q.promised

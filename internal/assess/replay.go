@@ -142,9 +142,6 @@ func (p *past) input(ctx context.Context, g *policy.Gate) (*policy.Input, error)
 	if err := p.beside(ctx, in); err != nil {
 		return nil, err
 	}
-	if len(named.VEX) > 0 {
-		p.missing = append(p.missing, "the VEX documents of feeds")
-	}
 	stored, err := view(ctx, p.DB, func(tx Tx) (*repo.Manifest, error) { return tx.Stored(ctx, in.Digest) })
 	if err != nil {
 		return in, p.lack(err, "the manifest %s", in.Digest)
@@ -159,7 +156,10 @@ func (p *past) input(ctx context.Context, g *policy.Gate) (*policy.Input, error)
 	if err := p.evidence(ctx, g, in); err != nil || named.Inventory == "" {
 		return in, err
 	}
-	return in, p.inventory(ctx, in)
+	if err := p.inventory(ctx, in); err != nil {
+		return in, err
+	}
+	return in, p.vexOf(ctx, g, in)
 }
 
 // beside is what is known of how it came here, and what was waived and approved.
@@ -309,7 +309,7 @@ func (p *past) refuse(ctx context.Context, k *known) error {
 		return err
 	}
 	for i := range list {
-		if list[i].Kind == evidence.RevokedFeed && p.of.Inputs.Inventory != "" {
+		if list[i].Kind == evidence.RevokedFeed && p.of.Inputs.Inventory != "" && !slices.Contains(p.VEXFeeds, list[i].Feed) {
 			p.missing = append(p.missing, fmt.Sprintf("of which ecosystems the revoked feed %s spoke", list[i].Feed))
 		}
 	}

@@ -27,15 +27,16 @@ func (a *Assessor) believe(ctx context.Context, q asked, x *examined) error {
 	if err != nil || gate == nil || !gate.ReadsVEX() {
 		return ignoreGone(err)
 	}
-	if x.evidence == nil || x.evidence.verified.Digest == "" {
-		if x.evidence, err = a.evidenceAbout(ctx, a.trusted(), describeManifest(x.stored), x.referrers); err != nil {
-			return err
-		}
-		d, err := a.distrust(ctx)
-		if err != nil {
-			return err
-		}
-		d.refuse(x.evidence)
+	if x.evidence, err = a.evidenceAbout(ctx, a.trusted(), describeManifest(x.stored), x.referrers); err != nil {
+		return err
+	}
+	d, err := a.distrust(ctx)
+	if err != nil {
+		return err
+	}
+	d.refuse(x.evidence)
+	if x.vex, err = a.fromFeeds(ctx, gate, d, x); err != nil {
+		return err
 	}
 	x.findings, x.suppressed = gate.Assess(a.input(q, x))
 	return nil

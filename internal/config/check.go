@@ -299,6 +299,9 @@ func (k *checker) feeds(feeds []Feed) {
 		if _, ok := intervals[f.Formatted()]; !ok {
 			k.bad(field+".format", "%q is no format, want one of %s", f.Format, strings.Join(slices.Sorted(maps.Keys(intervals)), ", "))
 		}
+		if f.Formatted() == FormatVEX && f.URL != "" {
+			k.clash(field+".url", field+".format", "VEX documents come from a dir")
+		}
 		if f.Formatted() != FormatOSV && len(f.Ecosystems) > 0 {
 			k.clash(field+".ecosystems", field+".format", "ecosystems are those of osv")
 		}

@@ -181,7 +181,8 @@ type Feed struct {
 	Name string `yaml:"name" json:"name"`
 	// Format is "osv"; "kev" for CISA's catalog of what is exploited
 	// (known_exploited_vulnerabilities.json); or "epss" for FIRST's daily scores of
-	// what is likely to be (epss_scores-DATE.csv.gz). Of several feeds of one format
+	// what is likely to be (epss_scores-DATE.csv.gz); or "vex" for a folder of VEX
+	// documents, which counts where a gate names the feed under vex. Of several feeds of one format
 	// other than "osv" the one published last counts. Optional. Default "osv".
 	Format string `yaml:"format" json:"format"`
 	// URL is an "https://…" address: that above the ecosystems' folders, of another
@@ -208,10 +209,11 @@ const (
 	FormatOSV  = "osv"
 	FormatKEV  = "kev"
 	FormatEPSS = "epss"
+	FormatVEX  = "vex"
 )
 
 // intervals are the times between two updates of a feed that states none, by format.
-var intervals = map[string]time.Duration{FormatOSV: time.Hour, FormatKEV: time.Hour, FormatEPSS: 6 * time.Hour}
+var intervals = map[string]time.Duration{FormatOSV: time.Hour, FormatKEV: time.Hour, FormatEPSS: 6 * time.Hour, FormatVEX: time.Hour}
 
 // Formatted is the format of a feed.
 func (f Feed) Formatted() string { return cmp.Or(f.Format, FormatOSV) }

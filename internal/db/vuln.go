@@ -16,17 +16,17 @@ import (
 // snapshots returns the snapshots of a query.
 func (tx *Tx) snapshots(ctx context.Context, rest string, args ...any) ([]evidence.Snapshot, error) {
 	var found []evidence.Snapshot
-	err := tx.each(ctx, `SELECT seq, digest, at, advisories, ecosystems, exploited, scores, lifecycles FROM snapshot `+rest, args, func(rows *sql.Rows) error {
+	err := tx.each(ctx, `SELECT seq, digest, at, advisories, ecosystems, exploited, scores, lifecycles, vex FROM snapshot `+rest, args, func(rows *sql.Rows) error {
 		var s evidence.Snapshot
-		var digest, exploited, scores, lifecycles string
+		var digest, exploited, scores, lifecycles, vex string
 		var at int64
 		var ecosystems []byte
-		if err := rows.Scan(&s.Seq, &digest, &at, &s.Advisories, &ecosystems, &exploited, &scores, &lifecycles); err != nil {
+		if err := rows.Scan(&s.Seq, &digest, &at, &s.Advisories, &ecosystems, &exploited, &scores, &lifecycles, &vex); err != nil {
 			return err
 		}
 		s.At = timeOf(at)
 		err := errors.Join(s.Digest.UnmarshalText([]byte(digest)), json.Unmarshal(ecosystems, &s.Ecosystems),
-			s.Exploited.UnmarshalText([]byte(exploited)), s.Scores.UnmarshalText([]byte(scores)), s.Lifecycles.UnmarshalText([]byte(lifecycles)))
+			s.Exploited.UnmarshalText([]byte(exploited)), s.Scores.UnmarshalText([]byte(scores)), s.Lifecycles.UnmarshalText([]byte(lifecycles)), s.VEX.UnmarshalText([]byte(vex)))
 		found = append(found, s)
 		return err
 	})
@@ -192,8 +192,8 @@ func (tx *Tx) Publish(ctx context.Context, load vuln.LoadID, s evidence.Snapshot
 		_, err = tx.exec(ctx, `DELETE FROM advisory_load`)
 	}
 	if err == nil {
-		_, err = tx.exec(ctx, `INSERT INTO snapshot (seq, digest, at, advisories, ecosystems, exploited, scores, lifecycles) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-			s.Seq, s.Digest.String(), micros(s.At), s.Advisories, document(s.Ecosystems), s.Exploited.String(), s.Scores.String(), s.Lifecycles.String())
+		_, err = tx.exec(ctx, `INSERT INTO snapshot (seq, digest, at, advisories, ecosystems, exploited, scores, lifecycles, vex) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			s.Seq, s.Digest.String(), micros(s.At), s.Advisories, document(s.Ecosystems), s.Exploited.String(), s.Scores.String(), s.Lifecycles.String(), s.VEX.String())
 	}
 	if err != nil {
 		return fmt.Errorf("publishing snapshot %d: %w", s.Seq, err)

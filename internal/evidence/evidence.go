@@ -109,4 +109,6 @@ type Snapshot struct {
 	Exploited  oci.Digest `json:"exploited,omitzero"`
 	Scores     oci.Digest `json:"scores,omitzero"`
 	Lifecycles oci.Digest `json:"lifecycles,omitzero"`
+	// VEX names which VEX documents of which feed are in force.
+	VEX oci.Digest `json:"vex,omitzero"`
 }

@@ -418,6 +418,9 @@ func (e *evaluation) inputs() api.Inputs {
 		names.VEX = append(names.VEX, in.VEX[i].Digest.String())
 	}
 	slices.Sort(names.VEX)
+	if len(e.gate.feeds) > 0 {
+		names.VEXList = in.Snapshot.VEX.String()
+	}
 	for _, d := range e.gate.data {
 		names.Data = append(names.Data, d.digest.String())
 	}

@@ -174,7 +174,7 @@ func (s *Server) wireFlows(ctx context.Context) (err error) {
 	}
 	s.assess, err = assess.New(assess.Options{
 		Zones: s.zones, Gates: s.gates.compiled, DB: database, Blobs: s.content.blobs, Analyst: s.analyst,
-		Advisories: s.advisories, AdvisoryRows: s.db, Trusted: s.anchors.trusted, Kinds: s.anchors.kinds(), Engine: "bonded " + s.version, Clock: s.steady.now, Rand: s.rand, Log: s.log,
+		Advisories: s.advisories, AdvisoryRows: s.db, Trusted: s.anchors.trusted, Kinds: s.anchors.kinds(), VEXFeeds: vexFeeds(s.config), Engine: "bonded " + s.version, Clock: s.steady.now, Rand: s.rand, Log: s.log,
 	})
 	if err != nil {
 		return err

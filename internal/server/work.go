@@ -92,6 +92,17 @@ func (s *Server) newFeeds(database assess.DB) (*assess.Feeds, error) {
 	}), nil
 }
 
+// vexFeeds are the names of the feeds of VEX documents.
+func vexFeeds(c *config.Config) []string {
+	var names []string
+	for _, f := range c.Feeds {
+		if f.Format == config.FormatVEX {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
 func sourceOf(f config.Feed) feed.Source {
 	src := feed.Source{Name: f.Name, Location: f.URL, Ecosystems: f.Ecosystems}
 	if f.Formatted() != config.FormatOSV {

@@ -60,6 +60,7 @@ const (
 	KEV       = "kev"       // what is exploited, as CISA publishes it
 	EPSS      = "epss"      // how likely it is to be, as FIRST does
 	EndOfLife = "endoflife" // when releases end, as endoflife.date does
+	VEX       = "vex"       // what somebody says of faults: documents, of each feed its own
 )
 
 // FeedState is what is known about one feed: one ecosystem's folder of one

@@ -33,6 +33,8 @@ type form struct {
 	take  func(r io.Reader, kept []byte) (*taken, error)
 	// join adds a document to what is known of faults; nil where it says nothing of them.
 	join func(content []byte, known *threat.Known) error
+	// pack writes what a folder holds as one text, where the format is many files.
+	pack func(ctx context.Context, dir string, out io.Writer, limit int64) error
 	// beside is where a snapshot names it.
 	beside func(*evidence.Snapshot) *oci.Digest
 }
@@ -59,7 +61,7 @@ var forms = map[string]form{
 
 // Formats returns the formats that a source may have, sorted.
 func Formats() []string {
-	names := []string{vuln.OSV}
+	names := []string{vuln.OSV, vuln.VEX}
 	for name := range forms {
 		names = append(names, name)
 	}
@@ -117,7 +119,7 @@ func taking[T content[T]](parse func(io.Reader) (T, threat.Published, error), re
 // loadDocument loads a source that is one document.
 func (r *run) loadDocument(ctx context.Context, from origin) (Result, error) {
 	var result Result
-	f, ok := forms[r.src.Format]
+	f, ok := formOf(r.src.Format)
 	if !ok {
 		return result, fmt.Errorf("no format %s, want one of %v", oci.Quote(r.src.Format), Formats())
 	}
@@ -254,6 +256,9 @@ func (r *remote) document(ctx context.Context, form form, state *vuln.FeedState)
 // document opens the file that the source is, or that is in its folder. Its
 // validator is its digest, as that of an archive.
 func (l *local) document(ctx context.Context, form form, state *vuln.FeedState) (*text, error) {
+	if form.pack != nil {
+		return l.packed(ctx, form, state)
+	}
 	path, err := form.find(l.root)
 	if err != nil {
 		return nil, err

@@ -16,6 +16,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/vuln"
 	"github.com/bonded-dev/bonded/internal/vuln/threat"
+	"github.com/bonded-dev/bonded/internal/vuln/vexset"
 )
 
 // origin is where archives come from.
@@ -256,7 +257,7 @@ func (e *storeError) Unwrap() error { return e.error }
 
 // commit puts in force what was staged, and records the states.
 func (r *run) commit(ctx context.Context, result Result) (Result, error) {
-	c := Change{Results: result.Feeds, Documents: r.documents}
+	c := Change{Results: result.Feeds}
 	touched := false
 	for i := range result.Feeds {
 		f := &result.Feeds[i]
@@ -269,6 +270,7 @@ func (r *run) commit(ctx context.Context, result Result) (Result, error) {
 	}
 	result.Snapshot = current
 	next := r.snapshot(&current)
+	c.Documents = r.documents
 	if touched || current.Seq > 0 && (next.Digest != current.Digest || !slices.Equal(next.Ecosystems, current.Ecosystems) || otherBeside(&next, &current)) {
 		if err := r.begin(ctx); err != nil {
 			return result, err
@@ -287,7 +289,7 @@ func (r *run) commit(ctx context.Context, result Result) (Result, error) {
 
 // otherBeside reports whether two snapshots name other documents.
 func otherBeside(a, b *evidence.Snapshot) bool {
-	return a.Exploited != b.Exploited || a.Scores != b.Scores || a.Lifecycles != b.Lifecycles
+	return a.Exploited != b.Exploited || a.Scores != b.Scores || a.Lifecycles != b.Lifecycles || a.VEX != b.VEX
 }
 
 // snapshot sums up the states of all feeds, those of other sources included.
@@ -303,8 +305,12 @@ func (r *run) snapshot(current *evidence.Snapshot) evidence.Snapshot {
 	slices.SortFunc(states, func(a, b vuln.FeedState) int { return cmp.Compare(a.Name, b.Name) })
 	s := evidence.Snapshot{At: r.at}
 	h := sha256.New()
-	newest := map[string]time.Time{}
+	newest, says := map[string]time.Time{}, vexset.List{}
 	for _, f := range states {
+		if f.Format == vuln.VEX {
+			says[f.Name] = f.Digest
+			continue
+		}
 		if f.Format != "" {
 			if at, ok := newest[f.Format]; !ok || f.Dated.After(at) {
 				newest[f.Format] = f.Dated
@@ -315,6 +321,10 @@ func (r *run) snapshot(current *evidence.Snapshot) evidence.Snapshot {
 		fmt.Fprintf(h, "%s\x00%s\n", f.Name, f.Digest)
 		s.Advisories += f.Records
 		s.Ecosystems = append(s.Ecosystems, f.Ecosystems...)
+	}
+	list := says.Document()
+	if s.VEX = list.Digest; s.VEX != current.VEX && !s.VEX.IsZero() {
+		r.documents = append([]threat.Document{list}, r.documents...)
 	}
 	s.Digest = oci.SHA256.FromHash(h)
 	slices.Sort(s.Ecosystems)

@@ -1,0 +1,4 @@
+-- +goose Up
+
+-- Which VEX documents of which feed are in force: the digest of a list, empty for none.
+ALTER TABLE snapshot ADD COLUMN vex TEXT NOT NULL DEFAULT '';

@@ -25,7 +25,10 @@ func (s *steady) now() time.Time {
 	wall := s.clock().Round(0) // the monotonic reading does not tell that it was set
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	passed := max(wall.Sub(s.wall), 0)
+	var passed time.Duration
+	if !s.wall.IsZero() { // the first time nothing has passed, whatever atLeast said before
+		passed = max(wall.Sub(s.wall), 0)
+	}
 	s.wall = wall
 	if s.last = s.last.Add(passed / 2); s.last.Before(wall) {
 		s.last = wall

@@ -34,3 +34,20 @@ func TestSteady(t *testing.T) {
 		t.Errorf("after the decision of another: %s", got)
 	}
 }
+
+// TestSteadyAfterRestart: what was decided before a restart, or never, is taken
+// over before anybody has asked for the time.
+func TestSteadyAfterRestart(t *testing.T) {
+	noon := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	for _, newest := range []time.Time{time.Unix(0, 0), noon.Add(-time.Hour), noon.Add(time.Hour)} {
+		s := newSteady(func() time.Time { return noon })
+		s.atLeast(newest)
+		want := noon
+		if newest.After(noon) {
+			want = newest
+		}
+		if got := s.now(); !got.Equal(want) {
+			t.Errorf("after a decision at %s: %s, want %s", newest, got, want)
+		}
+	}
+}

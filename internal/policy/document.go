@@ -76,6 +76,8 @@ type ruleText struct {
 	SBOMComplete *sbomText `yaml:"sbomComplete,omitempty"`
 	// Ready-made: nothing in it was made to do harm. Alone, without expressions.
 	NoMalware *nothingText `yaml:"noMalware,omitempty"`
+	// Ready-made: it holds no secrets. Alone, without expressions.
+	NoSecrets *secretsText `yaml:"noSecrets,omitempty"`
 	// Ready-made: who pushed it, here or on its way here. Alone, without expressions.
 	PushedBy *pushedByText `yaml:"pushedBy,omitempty"`
 	// Ready-made: people approved it. Alone, without expressions.
@@ -174,6 +176,12 @@ type freshScanText struct {
 type sbomText struct {
 	// Types of packages (of purls) that may go unchecked: [opam].
 	Except []string `yaml:"except,omitempty"`
+}
+
+// secretsText says which secrets do not count, as YAML.
+type secretsText struct {
+	// Patterns of paths whose secrets do not count, such as app/test/**.
+	Except []scalar `yaml:"except,omitempty"`
 }
 
 // pushedByText says who may have pushed an artifact, as YAML.

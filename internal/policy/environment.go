@@ -38,7 +38,7 @@ const (
 // or map, characters of a text, by the path of what has it. They are above all
 // but odd inputs; an input that is larger still meets MaxCost when it is asked.
 var expectedSizes = map[string]uint64{
-	"findings": 5_000, "suppressed": 5_000, "packages": 20_000, "unchecked": 20_000, "layers": 200, "coverage.gaps": 1_000, "children": 100,
+	"findings": 5_000, "suppressed": 5_000, "packages": 20_000, "unchecked": 20_000, "secrets": 1_000, "layers": 200, "coverage.gaps": 1_000, "children": 100,
 	"findings.@items.severity": 10, "findings.@items.summary": 500, "suppressed.@items.severity": 10, "suppressed.@items.summary": 500, "layers.@items.coverage": 10,
 }
 

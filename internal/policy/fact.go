@@ -46,7 +46,7 @@ func isFactList(t *types.Type) bool {
 }
 
 // factObjects are the object types that make a fact each.
-var factObjects = []*types.Type{findingType.typ, packageType.typ, uncheckedType.typ, layerType.typ, gapType.typ, childType.typ, signatureType.typ, statementType.typ}
+var factObjects = []*types.Type{findingType.typ, packageType.typ, uncheckedType.typ, layerType.typ, gapType.typ, secretType.typ, childType.typ, signatureType.typ, statementType.typ}
 
 // factTypes names what may be in a list of facts, for errors.
 func factTypes() string {
@@ -101,6 +101,8 @@ func (v *view) item(e ref.Val) (item, bool) {
 		return item{fact: v.layerFact(n)}, true
 	case *gapView:
 		return item{fact: api.Fact{ID: cmp.Or(n.Path, n.layer.descriptor.Digest.String()), Where: v.where(n.layer.index, ""), Text: n.Reason}}, true
+	case *inventory.LocatedSecret:
+		return v.secretItem(n), true
 	case *evidence.Signature:
 		return item{fact: signatureFact(n)}, true
 	case *statementView:

@@ -165,6 +165,7 @@ func (in *Input) canonical(g *Gate) *Input {
 	if c.Image != nil {
 		im := *c.Image
 		im.Packages = sorted(im.Packages, comparePackages)
+		im.Secrets = sorted(im.Secrets, compareSecrets)
 		c.Image = &im
 	}
 	return &c

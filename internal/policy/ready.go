@@ -96,6 +96,8 @@ func (p *gateParser) check(t *ruleText) check {
 		return sbomComplete{except: t.SBOMComplete.Except}
 	case t.NoMalware != nil:
 		return noMalware{}
+	case t.NoSecrets != nil:
+		return p.noSecrets(t)
 	case t.PushedBy != nil:
 		return p.pushedBy(t)
 	case t.Approvals != nil:

@@ -139,6 +139,7 @@ var variables = []variable{
 	{"findings", types.NewListType(findingType.typ), "known faults in its packages, worst first", func(v *view) ref.Val { return wrapAll(findingType, v.Findings) }},
 	{"suppressed", types.NewListType(findingType.typ), "faults of which somebody whom `vex` of the gate names says that they do no harm, worst first; they are not among the findings", func(v *view) ref.Val { return wrapAll(findingType, v.suppressed) }},
 	{"unchecked", types.NewListType(uncheckedType.typ), "packages that could not be matched against advisories: having no finding, they are not clean", func(v *view) ref.Val { return wrapAll(uncheckedType, v.Unchecked) }},
+	{"secrets", types.NewListType(secretType.typ), "what looks like a credential in its layers and its configuration, by layer, path and line; ask `coverage.secrets` how far anybody looked", func(v *view) ref.Val { return wrapAll(secretType, v.secrets()) }},
 	{"snapshot", snapshotType.typ, "the advisories that findings come from", func(v *view) ref.Val { return snapshotType.wrap(v) }},
 	{"children", types.NewListType(childType.typ), "the entries of an index; the decision over them is built in", func(v *view) ref.Val { return wrapAll(childType, v.Children) }},
 	{"signatures", signaturesType.typ, "the signatures over it that verified. They are no list: ask for those `by` somebody", func(v *view) ref.Val { return signaturesType.wrap(v.signatures) }},
@@ -150,7 +151,7 @@ var variables = []variable{
 }
 
 // objectTypes are the types of the variables, in the order of the documentation.
-var objectTypes = []*objectType{artifactType, configType, layerType, gapType, coverageType, distroType, packageType, findingType, assessmentType, uncheckedType, snapshotType, childType, arrivalType,
+var objectTypes = []*objectType{artifactType, configType, layerType, gapType, coverageType, distroType, packageType, findingType, assessmentType, uncheckedType, secretType, snapshotType, childType, arrivalType,
 	signaturesType, statementsType, signatureType, statementType, provenanceType, materialType, summaryType, sbomType, scanType, testType, reviewType, vexType, vexStatementType, approvalType, releaseType}
 
 var (
@@ -205,6 +206,7 @@ var gapType = typeOver("Gap", "one reason why coverage is not full", []memberOf[
 var coverageType = typeOver("Coverage", "how far an image was analysed", []memberOf[view]{
 	{"state", types.StringType, "the worst of its layers': `full`, `partial`, `ambiguous`, `none`; `partial` at best while its distribution is unknown", func(v *view) ref.Val { return types.String(v.coverage()) }},
 	{"gaps", types.NewListType(gapType.typ), "of all layers, at most 100 of each", func(v *view) ref.Val { return wrapAll(gapType, v.gaps) }},
+	{"secrets", types.StringType, "how far it was searched for secrets: the worst of its layers'", func(v *view) ref.Val { return types.String(v.searched()) }},
 	{"unknownDistro", types.BoolType, "it has OS packages of a distribution that no advisories can be matched to", func(v *view) ref.Val { return types.Bool(v.Image != nil && v.Image.UnknownDistro()) }},
 }...)
 

@@ -37,6 +37,8 @@ type Given struct {
 	Layers   []Layer    `yaml:"layers"`
 	Packages []Package  `yaml:"packages"`
 
+	Secrets []Secret `yaml:"secrets"`
+
 	Findings  []Finding `yaml:"findings"`
 	Unchecked []Package `yaml:"unchecked"`
 	Snapshot  Snapshot  `yaml:"snapshot"`
@@ -90,6 +92,17 @@ type Layer struct {
 	MediaType string `yaml:"mediaType"`
 	Size      int64  `yaml:"size"`
 	Gaps      []Gap  `yaml:"gaps"`
+	Searched  string `yaml:"searched"` // for secrets: as coverage says, unless said
+}
+
+// Secret is what looks like a credential.
+type Secret struct {
+	Rule        string `yaml:"rule"` // private-key unless said
+	Path        string `yaml:"path"`
+	Line        int    `yaml:"line"`  // 1 unless said
+	Layer       int    `yaml:"layer"` // -1 for the configuration
+	Fingerprint string `yaml:"fingerprint"`
+	Removed     bool   `yaml:"removed"`
 }
 
 // Gap is one reason why a layer is not fully covered.
@@ -271,6 +284,9 @@ func (g *Given) check() error {
 		if !slices.Contains([]string{"", "full", "partial", "ambiguous", "none"}, l.Coverage) {
 			return fmt.Errorf("coverage of a layer is %q, want full, partial, ambiguous or none", l.Coverage)
 		}
+		if !slices.Contains([]string{"", "full", "partial", "ambiguous", "none"}, l.Searched) {
+			return fmt.Errorf("searched of a layer is %q, want full, partial, ambiguous or none", l.Searched)
+		}
 		if !slices.Contains([]string{"", "ok", "wrong", "none"}, l.DiffID) {
 			return fmt.Errorf("diffId of a layer is %q, want ok, wrong or none", l.DiffID)
 		}
@@ -401,8 +417,13 @@ func (g *Given) image() *inventory.Image {
 				lc.Uncompared = l.Gaps[0].Reason
 			}
 		}
+		lc.Searched.State = inventory.CoverageState(cmp.Or(l.Searched, string(lc.Coverage.State)))
 		lc.DiffIDOK = l.DiffID != "wrong" && lc.Uncompared == ""
 		im.Layers = append(im.Layers, lc)
+	}
+	for _, s := range g.Secrets {
+		found := inventory.Secret{Rule: cmp.Or(s.Rule, "private-key"), Path: s.Path, Line: max(s.Line, 1), Fingerprint: s.Fingerprint}
+		im.Secrets = append(im.Secrets, inventory.LocatedSecret{Secret: found, Layer: s.Layer, Removed: s.Removed})
 	}
 	for _, p := range g.Packages {
 		im.Packages = append(im.Packages, p.located(g.Distro.Ecosystem))

@@ -19,7 +19,10 @@ type steady struct {
 	last time.Time // what this one did
 }
 
-func newSteady(c clock) *steady { return &steady{clock: c} }
+func newSteady(c clock) *steady {
+	wall := c().Round(0)
+	return &steady{clock: c, wall: wall, last: wall}
+}
 
 func (s *steady) now() time.Time {
 	wall := s.clock().Round(0) // the monotonic reading does not tell that it was set

@@ -28,6 +28,13 @@ func TestSteady(t *testing.T) {
 			t.Errorf("%d: %s behind, want %s", i, got, step.behind)
 		}
 	}
+	if s = newSteady(func() time.Time { return at }); !s.now().Equal(at) {
+		t.Errorf("at its beginning: %s", s.now())
+	}
+	s = newSteady(func() time.Time { return at })
+	if s.atLeast(at.Add(-time.Minute)); !s.now().Equal(at) {
+		t.Errorf("after a decision of before: %s", s.now())
+	}
 	s.atLeast(start)
 	s.atLeast(start.Add(24 * time.Hour))
 	if got := s.now(); !got.Equal(start.Add(24 * time.Hour)) {

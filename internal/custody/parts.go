@@ -25,8 +25,8 @@ var tellings = map[string]telling{
 	"build":      {says: saysBuild},
 	"acquire":    {kinds: []string{"manifest.pushed"}},
 	"analysis":   {says: saysAnalysis, server: true},
-	"approvals":  {says: saysApproval},
-	"promotions": {kinds: []string{"placement.promoted"}},
+	"approvals":  {kinds: []string{"approval.given", "approval.withdrawn"}, says: saysApproval},
+	"promotions": {kinds: []string{"placement.promoted", "promotion.stopped", "promotion.resumed", "tag.returned"}},
 }
 
 func saysSource(st *evidence.Statement) string {
@@ -129,9 +129,19 @@ func (v *verifier) told(name string, c *api.CustodyPart) {
 	}
 }
 
+// deeds are the events that are told by what was done, because their part has
+// several kinds.
+var deeds = map[string]string{
+	"approval.given": "approved for ", "approval.withdrawn": "no longer approved for ",
+	"promotion.stopped": "stopped in ", "promotion.resumed": "let go on in ", "tag.returned": "named again in ",
+}
+
 // describe says an event for people.
 func describe(e *event) string {
-	text := fmt.Sprintf("%s by %s, %s", e.Repository, e.Principal, e.At.UTC().Format(time.RFC3339))
+	text := fmt.Sprintf("%s%s by %s, %s", deeds[e.Kind], e.Repository, e.Principal, e.At.UTC().Format(time.RFC3339))
+	if reason := e.Details["reason"]; reason != "" && deeds[e.Kind] != "" {
+		text += ": " + reason
+	}
 	if from := e.Details["from"]; from != "" {
 		text = "from " + from + " to " + text
 	}

@@ -73,6 +73,9 @@ func testCustody(t *testing.T, w *world) {
 		"runDetails":{"builder":{"id":"https://ci.example.com/builder"}}}}`)
 	bundle := ours.JSON(ours.Bundle(verifytest.Spec{Payload: statement, Identity: "https://ci.example.com/builder"}))
 	w.bundled(dev, "dev/app", image, bundle)
+	w.say(w.admin, "approve", "dev/app:1", `,"to":"staging","reason":"it is tested"`, http.StatusOK)
+	w.say(w.admin, "stop", "dev/app:1", `,"reason":"it is slow"`, http.StatusOK)
+	w.say(w.admin, "stop", "dev/app:1", `,"resume":true`, http.StatusOK)
 	w.promote(w.admin, "dev/app:1", "staging", http.StatusOK)
 
 	raw := w.exported(auditor, image.Digest.String(), http.StatusOK)
@@ -92,7 +95,7 @@ func testCustody(t *testing.T, w *world) {
 	for _, p := range check.Parts {
 		states[p.Part] = p.State
 	}
-	for _, part := range []string{"subject", "acquire", "analysis", "evidence", "decisions", "promotions", "events", "epochs", "audit", "batches"} {
+	for _, part := range []string{"subject", "acquire", "analysis", "evidence", "decisions", "approvals", "promotions", "events", "epochs", "audit", "batches"} {
 		if states[part] != api.CustodyVerified {
 			t.Errorf("%s is %q", part, states[part])
 		}

@@ -83,6 +83,8 @@ func (a *Assessor) examine(ctx context.Context, index *vuln.Index, t *Trusted, d
 type Verdict struct {
 	Decision api.Decision
 	Snapshot int64 // sequence number of the advisories
+	// Gate is what it was judged by, as it is known where it is in force.
+	Gate oci.Digest
 	// Under is that number too, or independent. All of a verdict, children
 	// included, is decided under one snapshot, and recorded only while that is
 	// in force.
@@ -117,11 +119,21 @@ type asked struct {
 	distrusted *distrusted
 	// waived is what is waived in the zone; likewise.
 	waived *waived
+	// gate takes the place of the zone's. Optional.
+	gate *policy.Gate
+}
+
+// gateOf is the gate that q asks; see gate.
+func (a *Assessor) gateOf(q asked) (*policy.Gate, error) {
+	if q.gate != nil {
+		return q.gate, nil
+	}
+	return a.gate(q.at.Repository)
 }
 
 // ask runs the gate of q.at's zone.
 func (a *Assessor) ask(ctx context.Context, q asked) (*Verdict, error) {
-	gate, err := a.gate(q.at.Repository)
+	gate, err := a.gateOf(q)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +147,7 @@ func (a *Assessor) ask(ctx context.Context, q asked) (*Verdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &Verdict{Snapshot: x.snapshot.Seq, Under: independent, Trusted: q.trusted.digest(), Children: map[oci.Digest]Verdict{}, Evidence: slices.Clone(x.referrers)}
+	v := &Verdict{Snapshot: x.snapshot.Seq, Gate: gate.InForce(), Under: independent, Trusted: q.trusted.digest(), Children: map[oci.Digest]Verdict{}, Evidence: slices.Clone(x.referrers)}
 	if x.image != nil {
 		v.Under = x.snapshot.Seq
 	}
@@ -243,11 +255,11 @@ func (a *Assessor) children(ctx context.Context, q asked, x *examined, v *Verdic
 // question: an index of thousands is not worth judging them again. A decision that
 // changes has the index judged once more.
 func (a *Assessor) recall(ctx context.Context, q asked, children []oci.Descriptor) error {
-	gate, err := a.gate(q.at.Repository)
+	gate, err := a.gateOf(q)
 	if err != nil {
 		return err
 	}
-	same, now := gate.Digest().String(), a.Clock()
+	now := a.Clock()
 	return a.DB.View(ctx, func(tx Tx) error {
 		for _, c := range children {
 			if q.known[c.Digest] != nil {
@@ -265,7 +277,7 @@ func (a *Assessor) recall(ctx context.Context, q asked, children []oci.Descripto
 				return err
 			}
 			due, d := placed.RecheckAt, &recorded.Decision
-			if d.Clause != string(q.clause) || d.Inputs.Gate != same || !due.IsZero() && !now.Before(due) {
+			if d.Clause != string(q.clause) || !decidedBy(d, gate) || !due.IsZero() && !now.Before(due) {
 				continue
 			}
 			d.ValidUntil = due
@@ -273,6 +285,12 @@ func (a *Assessor) recall(ctx context.Context, q asked, children []oci.Descripto
 		}
 		return nil
 	})
+}
+
+// decidedBy reports whether a gate has made a decision: its text, with its data.
+func decidedBy(d *api.Decision, g *policy.Gate) bool {
+	same := func(name string, data *policy.Data) bool { return name == data.Digest().String() }
+	return d.Inputs.Gate == g.Digest().String() && slices.EqualFunc(d.Inputs.Data, g.Data(), same)
 }
 
 // relative decides one child.
@@ -294,7 +312,10 @@ func (a *Assessor) relative(ctx context.Context, q asked, d oci.Digest) (*relati
 	}
 	at := placed.Placement
 	at.Repository = q.at.Repository
-	verdict, err := a.ask(ctx, asked{from: q.from, at: at, clause: q.clause, recorded: q.recorded, depth: q.depth + 1, index: q.index, trusted: q.trusted, known: q.known, distrusted: q.distrusted, waived: q.waived})
+	if q.gate != nil && at.AdmittedAt.IsZero() && q.clause == policy.Stay {
+		at.AdmittedAt = q.at.AdmittedAt // it would have come in with what names it
+	}
+	verdict, err := a.ask(ctx, asked{from: q.from, at: at, clause: q.clause, recorded: q.recorded, depth: q.depth + 1, index: q.index, trusted: q.trusted, known: q.known, distrusted: q.distrusted, waived: q.waived, gate: q.gate})
 	return &relative{present: true, verdict: verdict}, err
 }
 

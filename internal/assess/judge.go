@@ -74,18 +74,9 @@ func (a *Assessor) judge(ctx context.Context, r oci.Repository, d oci.Digest) er
 	if err != nil {
 		return err
 	}
-	q := asked{from: r, at: s.at, clause: policy.Enter, recorded: true}
-	switch s.at.State {
-	case repo.Held, repo.Denied:
-	case repo.Revoked:
-		stays, err := view(ctx, a.DB, func(tx Tx) (bool, error) { return barred(ctx, tx, r, d) })
-		if err != nil || stays {
-			return ignoreGone(err)
-		}
-	case repo.Admitted:
-		q.clause, q.promised = policy.Stay, s.promises()
-	default:
-		return nil
+	q, ok, err := a.question(ctx, s)
+	if err != nil || !ok {
+		return ignoreGone(err)
 	}
 	if gate, err := a.gate(r); gate == nil {
 		return ignoreGone(err)
@@ -131,6 +122,24 @@ func (a *Assessor) judge(ctx context.Context, r oci.Repository, d oci.Digest) er
 		}
 		return a.apply(ctx, tx, now, j)
 	})
+}
+
+// question is what the gate is asked about a placement; ok is false for what no
+// gate is asked about.
+func (a *Assessor) question(ctx context.Context, s *standing) (q asked, ok bool, err error) {
+	q = asked{from: s.at.Repository, at: s.at, clause: policy.Enter, recorded: true}
+	switch s.at.State {
+	case repo.Held, repo.Denied:
+		return q, true, nil
+	case repo.Revoked:
+		stays, err := view(ctx, a.DB, func(tx Tx) (bool, error) { return barred(ctx, tx, s.at.Repository, s.at.Digest) })
+		return q, !stays, err
+	case repo.Admitted:
+		q.clause, q.promised = policy.Stay, s.promises()
+		return q, true, nil
+	default:
+		return q, false, nil
+	}
 }
 
 // entry asks "enter" about what is in already.

@@ -23,7 +23,7 @@ var ErrVEXInvalid = errors.New("not a VEX document")
 // somebody whom it believes says by VEX is told, and what does no harm by that is
 // put aside. Where no gate takes anybody's word all stays as it is.
 func (a *Assessor) believe(ctx context.Context, q asked, x *examined) error {
-	gate, err := a.gate(q.at.Repository)
+	gate, err := a.gateOf(q)
 	if err != nil || gate == nil || !gate.ReadsVEX() {
 		return ignoreGone(err)
 	}

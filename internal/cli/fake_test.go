@@ -255,9 +255,12 @@ func (f *fakeServer) artifacts(handle handler) {
 			return nil, notFound(r)
 		case q.Get("hypothetical") != "":
 			w.Decision = denied(q.Get("hypothetical"))
+		case q.Has("at") || q.Has("replay"):
+			return past(w, q), nil
 		}
 		return w, nil
 	})
+	f.preview(handle)
 	handle("GET /api/v1/inventory", func(r *http.Request) (any, *api.Error) {
 		if r.URL.Query().Get("ref") != "production/payments/api:1.8" {
 			return nil, notFound(r)

@@ -18,7 +18,7 @@ import (
 
 func (p *program) gate() *cobra.Command {
 	return group("gate", "The policies of zones: read, check and test them",
-		"  bonded gate list\n  bonded gate check ./strict.yaml", p.gateList(), p.gateShow(), p.gateCheck(), p.gateTest())
+		"  bonded gate list\n  bonded gate check ./strict.yaml", p.gateList(), p.gateShow(), p.gateCheck(), p.gateTest(), p.gatePreview())
 }
 
 func (p *program) gateList() *cobra.Command {

@@ -92,6 +92,11 @@ type Zones interface {
 	Zones(ctx context.Context) ([]api.Zone, error) // sorted by name
 	Gates(ctx context.Context) ([]api.Gate, error) // sorted by name
 	Gate(ctx context.Context, name string) (*api.Gate, error)
+	// Preview tells what another gate would make of what stands in a zone, and
+	// records nothing. act is one of administer on the server. tell is called from
+	// one goroutine and may block for a while; it is never given Done or Error. A
+	// text that is no gate, or that cannot be in force here, is authz.ErrInvalid.
+	Preview(ctx context.Context, act authz.Act, req api.PreviewRequest, tell func(api.PreviewProgress)) (*api.Preview, error)
 }
 
 // Feeds tells about advisories and loads them.

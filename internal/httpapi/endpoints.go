@@ -87,6 +87,7 @@ var endpoints = []endpoint{
 
 	{method: "GET", path: "/zones", access: known, summary: "List the zones", answer: typeOf[[]api.Zone](), serve: func(c *call) error { return c.write(listed(c.o.Zones.Zones(c.r.Context()))) }},
 	{method: "GET", path: "/gates", access: known, summary: "List the gates", answer: typeOf[[]api.Gate](), serve: func(c *call) error { return c.write(listed(c.o.Zones.Gates(c.r.Context()))) }},
+	{method: "POST", path: "/gates/preview", access: known, needs: "administer", summary: "Tell what another gate would make of what stands in a zone, or waits there; the answer is a stream of one JSON object a line", body: typeOf[api.PreviewRequest](), answer: typeOf[api.PreviewProgress](), mediaType: "application/x-ndjson", serve: (*call).previewGate},
 	{method: "GET", path: "/gates/{name}", access: known, summary: "Return the text of a gate", answer: typeOf[api.Gate](), serve: func(c *call) error { return c.write(c.o.Zones.Gate(c.r.Context(), c.arg)) }},
 	{method: "GET", path: "/feeds", access: known, summary: "List the advisory feeds", answer: typeOf[[]api.Feed](), serve: func(c *call) error { return c.write(listed(c.o.Feeds.Feeds(c.r.Context()))) }},
 	{method: "POST", path: "/feeds/update", access: known, needs: "administer", summary: "Load the feeds; the answer is a stream of one JSON object a line", body: typeOf[api.FeedUpdate](), answer: typeOf[api.FeedProgress](), mediaType: "application/x-ndjson", serve: (*call).updateFeeds},

@@ -179,6 +179,14 @@ func (f *fake) Gates(context.Context) ([]api.Gate, error) {
 	return []api.Gate{{Name: "dev"}}, f.note("gates")
 }
 
+func (f *fake) Preview(_ context.Context, act authz.Act, req api.PreviewRequest, tell func(api.PreviewProgress)) (*api.Preview, error) {
+	if err := act.Permits(oci.Repository{}, authz.Administer); err != nil {
+		f.t.Error(err)
+	}
+	tell(api.PreviewProgress{Judged: 1, Total: 2, Flip: &api.Flip{Repository: "dev/app", Digest: someDigest}})
+	return &api.Preview{Zone: req.Zone, Judged: 2, Better: 1, Rules: map[string]int{}}, f.note("preview in %s", req.Zone)
+}
+
 func (f *fake) Gate(_ context.Context, name string) (*api.Gate, error) {
 	if name != "dev" {
 		return nil, fmt.Errorf("gate %q: %w", name, repo.ErrNotFound)

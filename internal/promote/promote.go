@@ -59,6 +59,8 @@ type Tx interface {
 type Verdict struct {
 	Decision api.Decision
 	Snapshot int64 // sequence number of the advisories
+	// Gate is what decided, as it is known where it is in force.
+	Gate oci.Digest
 	// Under is that number too, negative when no advisory has a part in it. If
 	// others are in force when the promotion commits, or another gate, it is
 	// decided again: the job that follows either has judged what stood before.
@@ -283,8 +285,8 @@ func (m *move) inForce(ctx context.Context, tx Tx) error {
 		return fmt.Errorf("%s was judged under snapshot %d of the advisories, and %d is in force: %w", m.digest, m.verdict.Under, snapshot, repo.ErrConflict)
 	case m.flow.Anchors != nil && m.flow.Anchors() != m.verdict.Decision.Inputs.Anchors:
 		return fmt.Errorf("%s was judged by other anchors than are in force: %w", m.digest, repo.ErrConflict)
-	case !gate.IsZero() && gate.String() != m.verdict.Decision.Inputs.Gate:
-		return fmt.Errorf("%s was judged by gate %s, and %s is in force: %w", m.digest, m.verdict.Decision.Inputs.Gate, gate, repo.ErrConflict)
+	case !gate.IsZero() && gate != m.verdict.Gate:
+		return fmt.Errorf("%s was judged by gate %s, and %s is in force: %w", m.digest, m.verdict.Gate, gate, repo.ErrConflict)
 	}
 	act, err := tx.WaiverAct(ctx, m.to.Zone())
 	if err == nil && act != m.verdict.Decision.Inputs.WaiverAct {

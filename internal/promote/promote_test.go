@@ -174,7 +174,7 @@ func TestDecidedAgain(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				v.Decision.Inputs.Gate = in.String()
+				v.Gate = in
 				v.Evidence, err = tx.ReferrersOf(t.Context(), d)
 				return err
 			})

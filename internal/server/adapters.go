@@ -47,7 +47,7 @@ func (j judge) Decide(ctx context.Context, from, to oci.Repository, d oci.Digest
 
 // verdict translates a verdict and those below it, each once.
 func verdict(v *assess.Verdict, known map[oci.Digest]promote.Verdict) promote.Verdict {
-	out := promote.Verdict{Decision: v.Decision, Snapshot: v.Snapshot, Under: v.Under, Evidence: v.Evidence, Approvable: v.Approvable, Children: map[oci.Digest]promote.Verdict{}}
+	out := promote.Verdict{Decision: v.Decision, Snapshot: v.Snapshot, Gate: v.Gate, Under: v.Under, Evidence: v.Evidence, Approvable: v.Approvable, Children: map[oci.Digest]promote.Verdict{}}
 	for d, child := range v.Children {
 		if _, ok := known[d]; !ok {
 			known[d] = verdict(&child, known)
@@ -70,9 +70,10 @@ func (r remover) DeleteBlob(ctx context.Context, acts []authz.Act, v repo.Viewer
 
 // zoneTeller answers how the registry is cut and judged.
 type zoneTeller struct {
-	zones repo.Zones
-	gates *gates
-	db    *db.DB
+	zones  repo.Zones
+	gates  *gates
+	db     *db.DB
+	assess *assess.Assessor
 }
 
 func (z zoneTeller) Zones(ctx context.Context) ([]api.Zone, error) {

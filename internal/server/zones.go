@@ -39,6 +39,7 @@ func zonesOf(c *config.Config, dev bool) (repo.Zones, error) {
 type gates struct {
 	compiled map[string]*policy.Gate
 	text     map[string][]byte
+	data     []*policy.Data // that those of the configuration may name
 }
 
 // gatesOf returns the shipped gates, with those of the configuration in their
@@ -55,12 +56,12 @@ func gatesOf(c *config.Config) (*gates, error) {
 		}
 		g.text[name] = text
 	}
-	data, err := gatefile.ReadData(texts(c.GateData)...)
-	if err != nil {
+	var err error
+	if g.data, err = gatefile.ReadData(texts(c.GateData)...); err != nil {
 		return nil, err
 	}
 	for name, path := range c.Gates {
-		if g.compiled[name], g.text[name], err = gatefile.Read(string(path), data...); err != nil {
+		if g.compiled[name], g.text[name], err = gatefile.Read(string(path), g.data...); err != nil {
 			return nil, fmt.Errorf("gate %s: %w", name, err)
 		}
 	}

@@ -67,18 +67,7 @@ func (s *VEXStatement) About(f *Finding, artifact oci.Digest, attached bool) boo
 		return attached
 	}
 	return slices.ContainsFunc(s.Products, func(p string) bool {
-		if isArtifact(p, artifact, attached) {
-			return true
-		}
-		want, version := splitPURL(p)
-		have, of := splitPURL(f.PURL)
-		switch {
-		case want != have || !strings.HasPrefix(p, "pkg:"):
-			return false
-		case version == "":
-			return s.Status != Fixed
-		}
-		return version == of || unescape(version) == unescape(of)
+		return isArtifact(p, artifact, attached) || isPackage(p, f, s.Status)
 	})
 }
 

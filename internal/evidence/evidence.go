@@ -46,25 +46,29 @@ func (s Severity) Rank() int {
 // severity and fix, zero when that is Known: a fix that comes for an old fault
 // must not come with a deadline that was missed long ago.
 type Finding struct {
-	ID        string     `json:"id"`      // the record's id: DEBIAN-CVE-…, GO-…, GHSA-…
-	Aliases   []string   `json:"aliases"` // all other ids, CVE first, sorted
-	Severity  Severity   `json:"severity"`
-	Score     float64    `json:"score,omitempty"`  // CVSS base score, 0 when none
-	Vector    string     `json:"vector,omitempty"` // CVSS vector it comes from
-	Summary   string     `json:"summary,omitempty"`
-	Package   string     `json:"package"` // as people know it: the binary or module name
-	PURL      string     `json:"purl"`
-	Version   string     `json:"version"`
-	Ecosystem string     `json:"ecosystem"`
-	Path      string     `json:"path"`            // where, the first in order
-	Places    int        `json:"places"`          // how many places have it
-	Layer     int        `json:"layer"`           // index of the layer that brought it
-	Fixed     string     `json:"fixed,omitempty"` // lowest version above Version without the fault; "" when no fix is known
-	Malicious bool       `json:"malicious,omitempty"`
-	Published time.Time  `json:"published,omitzero"`
-	Known     time.Time  `json:"known,omitzero"` // when the record first reached us: deadlines count from here, or from Since
-	Since     time.Time  `json:"since,omitzero"`
-	Set       oci.Digest `json:"-"`
+	ID        string   `json:"id"`      // the record's id: DEBIAN-CVE-…, GO-…, GHSA-…
+	Aliases   []string `json:"aliases"` // all other ids, CVE first, sorted
+	Severity  Severity `json:"severity"`
+	Score     float64  `json:"score,omitempty"`  // CVSS base score, 0 when none
+	Vector    string   `json:"vector,omitempty"` // CVSS vector it comes from
+	Summary   string   `json:"summary,omitempty"`
+	Package   string   `json:"package"` // as people know it: the binary or module name
+	PURL      string   `json:"purl"`
+	Version   string   `json:"version"`
+	Ecosystem string   `json:"ecosystem"`
+	// Source and SourceVersion are what a distribution built the package from; empty
+	// where that is the package itself, and where there is no such thing.
+	Source        string     `json:"source,omitempty"`
+	SourceVersion string     `json:"source_version,omitempty"`
+	Path          string     `json:"path"`            // where, the first in order
+	Places        int        `json:"places"`          // how many places have it
+	Layer         int        `json:"layer"`           // index of the layer that brought it
+	Fixed         string     `json:"fixed,omitempty"` // lowest version above Version without the fault; "" when no fix is known
+	Malicious     bool       `json:"malicious,omitempty"`
+	Published     time.Time  `json:"published,omitzero"`
+	Known         time.Time  `json:"known,omitzero"` // when the record first reached us: deadlines count from here, or from Since
+	Since         time.Time  `json:"since,omitzero"`
+	Set           oci.Digest `json:"-"`
 	// Exploited is since when the fault is known to be exploited, as CISA's KEV
 	// catalog says; zero when it does not.
 	Exploited  time.Time `json:"exploited,omitzero"`

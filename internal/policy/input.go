@@ -221,7 +221,7 @@ func compareFindings(a, b *evidence.Finding) int {
 		cmp.Compare(a.Fixed, b.Fixed), cmp.Compare(a.Places, b.Places), cmp.Compare(a.Score, b.Score),
 		cmp.Compare(a.Vector, b.Vector), cmp.Compare(a.Summary, b.Summary), cmp.Compare(a.Ecosystem, b.Ecosystem),
 		cmp.Compare(a.Severity, b.Severity), a.Known.Compare(b.Known), a.Since.Compare(b.Since),
-		a.Published.Compare(b.Published), slices.Compare(a.Aliases, b.Aliases), compareDigests(&a.Set, &b.Set),
+		a.Published.Compare(b.Published), cmp.Compare(a.Source, b.Source), cmp.Compare(a.SourceVersion, b.SourceVersion), slices.Compare(a.Aliases, b.Aliases), compareDigests(&a.Set, &b.Set),
 		a.Exploited.Compare(b.Exploited), a.ExploitDue.Compare(b.ExploitDue), compareBool(a.Ransomware, b.Ransomware),
 		cmp.Compare(a.EPSS, b.EPSS), cmp.Compare(a.Percentile, b.Percentile),
 	)

@@ -176,5 +176,6 @@ func (f placed) finding() evidence.Finding {
 		Summary: f.summary, Fixed: f.fixed, Malicious: f.malicious, Published: f.published, Known: f.known, Since: f.since,
 		Package: FullName(&p.Package), PURL: p.PURL, Version: p.Version, Ecosystem: p.Ecosystem,
 		Path: p.Path, Layer: p.Layer, Places: f.places, Set: p.Set,
+		Source: p.Source, SourceVersion: p.SourceVer,
 	}
 }

@@ -113,10 +113,60 @@ image() {
 }
 image "$DIR/web" "$DIR/web.tar"
 image "$BONDED" "$DIR/good.tar"
+mkdir "$DIR/newer"
+cp -L "$BONDED" "$DIR/newer/bonded"
+printf '1.1' >>"$DIR/newer/bonded" # another build of it, as far as a registry can tell
+image "$DIR/newer/bonded" "$DIR/newer.tar"
 SECONDS=0
 
 step "Before anything runs: the same engine judges a file on its own"
 expect 1 ann bonded scan "$DIR/web.tar" --gate production --advisories "$(realpath "$DEMO_ADVISORIES")"
+
+step "A gate is a file: it is written, checked and tested before a server knows it"
+cat >"$DIR/release.yaml" <<END
+apiVersion: bonded.dev/v1
+kind: Gate
+name: release
+describe: What customers get; nothing critical or high that has a fix.
+accepts: [image]
+waive: {atMost: 24h}
+enter:
+  - rule: max-severity
+    maxSeverity: {severity: medium, fixable: true}
+  - rule: no-malware
+    noMalware: {}
+    waive: {never: true}
+stay:
+  - rule: max-severity
+    maxSeverity: {severity: medium, fixable: true}
+    then: withdraw
+END
+cat >"$DIR/release.gate.test" <<END
+gate: release
+cases:
+  - case: a medium fault is let in
+    given: {findings: [{id: CVE-2026-1, severity: medium, package: curl, version: "1", fixed: "2"}]}
+    expect: {outcome: allow}
+  - case: a high one is not
+    given: {findings: [{id: CVE-2026-1, severity: high, package: curl, version: "1", fixed: "2"}]}
+    expect: {outcome: deny, rules: {max-severity: deny}, only: true, says: update curl to 2}
+  - case: a permission holds for a day at most
+    given:
+      findings: [{id: CVE-2026-1, severity: high, package: curl, version: "1", fixed: "2"}]
+      waivers: [{rule: max-severity, from: 23h, until: 1000h}]
+    expect: {outcome: allow, validFor: 1h}
+  - case: what was published to do harm cannot be waived
+    given:
+      findings: [{id: MAL-2026-1, package: evil, version: "1", malicious: true}]
+      waivers: [{rule: no-malware}, {rule: max-severity}]
+    expect: {outcome: deny, rules: {no-malware: deny}, only: true}
+  - case: what stays does so as long as it may
+    clause: stay
+    given: {admitted: 9h, findings: [{id: CVE-2026-1, severity: high, package: curl, version: "1", fixed: "2"}]}
+    expect: {outcome: deny, stands: false}
+END
+expect 0 ann bonded gate check "$DIR/release.yaml"
+expect 0 ann bonded gate test "$DIR/release.gate.test" --gate "$DIR/release.yaml" --coverage
 
 # free: a port that nobody listens on
 free() {
@@ -134,6 +184,14 @@ listen: 127.0.0.1:$PORT
 url: https://127.0.0.1:$PORT
 data: $DIR/data
 feeds: [{name: excerpt, dir: $(realpath "$DEMO_ADVISORIES")}]
+gates: {release: $DIR/release.yaml}
+zones:
+  - {name: quarantine}
+  - {name: catalog, from: [quarantine]}
+  - {name: dev}
+  - {name: staging, from: [dev]}
+  - {name: production, from: [staging, catalog]}
+  - {name: release, from: [staging]}
 trust:
   offline_keys: $DIR/usb/offline-keys.json # a disk that is taken away
   head_store: $DIR/heads # a disk that no backup restores
@@ -238,6 +296,34 @@ expect 1 cluster trusting cosign verify --certificate-identity "$URL/oidc/people
 expect 0 ann bonded verify production/shop/bonded:1.0 --anchor bonded --issuer "$URL/oidc" --identity "$URL/oidc/people/ann"
 note "and what the server itself decided is a summary that SLSA's verifiers read:"
 expect 0 cluster trusting cosign verify-attestation --type https://slsa.dev/verification_summary/v1 --certificate-identity "$URL/server" --certificate-oidc-issuer "$URL/oidc" "$good"
+
+step "A permission: asked for, granted by somebody else, and over to the second"
+expect 1 ann bonded promote staging/shop/web:1.0 --to release
+expect 0 ann bonded waiver ask --repositories release/shop/web --rule max-severity --for 12s --reason "the fixed release is on its way"
+expect 0 admin bonded waiver grant 1
+expect 0 ann bonded promote staging/shop/web:1.0 --to release
+expect 0 ann crane pull "$HOST/release/shop/web:1.0" "$DIR/pulled.tar"
+expect 0 ann bonded why release/shop/web:1.0
+then=$(date -u +%FT%T.%6NZ)
+note "and now it ends:"
+for _ in $(seq 200); do
+	as ann crane pull "$HOST/release/shop/web:1.0" "$DIR/pulled.tar" >/dev/null 2>&1 || break
+	sleep 0.1
+done
+expect 1 ann crane pull "$HOST/release/shop/web:1.0" "$DIR/pulled.tar"
+expect 1 ann bonded why release/shop/web:1.0
+note "what was decided while it held, made again from what is stored: the same bytes"
+expect 0 ann bonded why release/shop/web:1.0 --at "$then"
+expect 0 ann bonded why release/shop/web:1.0 --at "$then" --replay
+
+step "A tag goes back to what it named before"
+expect 0 ann crane push "$DIR/newer.tar" "$HOST/dev/shop/bonded:1.1"
+judged dev/shop/bonded:1.1
+expect 0 ann bonded promote dev/shop/bonded:1.1 --to staging
+expect 0 ann bonded promote staging/shop/bonded:1.1 --to production --tag 1.1 --tag stable
+expect 0 admin bonded hold production/shop/bonded:1.1 --reason "customers report errors"
+expect 0 admin bonded rollback production/shop/bonded:stable --reason "1.1 has a defect"
+expect 0 admin bonded rollback production/shop/bonded:stable --list
 
 step "Which images does one of those advisories touch?"
 expect 0 admin bonded affected CVE-2022-41723

@@ -173,6 +173,15 @@ func (a *Assessor) attention() (all threat.Attention) {
 	return all
 }
 
+// asksForEnds reports whether any gate that judges asks how long releases are
+// maintained. The days by which they end change once in a while.
+func (a *Assessor) asksForEnds() bool {
+	return slices.ContainsFunc(a.Zones.Names(), func(name string) bool {
+		z := a.Zones[name]
+		return z.Gated() && a.Gates[z.Gate].Lifecycles()
+	})
+}
+
 // compareBeside has c take for different what is exploited that was not, or no more,
 // and what is scored otherwise in a way that some gate sees: the scores of most
 // faults change every day.
@@ -208,8 +217,11 @@ func (a *Assessor) widened(ctx context.Context, after int64, now evidence.Snapsh
 	if err != nil {
 		return false, err
 	}
+	if before.Lifecycles != now.Lifecycles && a.asksForEnds() {
+		return true, nil
+	}
 	return !slices.Equal(before.Ecosystems, now.Ecosystems) || before.Exploited.IsZero() != now.Exploited.IsZero() ||
-		before.Scores.IsZero() != now.Scores.IsZero() || before.Lifecycles.IsZero() != now.Lifecycles.IsZero(), nil
+		before.Scores.IsZero() != now.Scores.IsZero(), nil
 }
 
 // Bounds of one query of the inverse index: packages that it asks for, and

@@ -22,12 +22,13 @@ import (
 
 // examined is what is known about one manifest, wherever it stands.
 type examined struct {
-	stored   *repo.Manifest
-	manifest *oci.Manifest
-	image    *inventory.Image // nil unless an image
-	digest   oci.Digest       // of the inventory; zero without one
-	analysed time.Time        // when image was merged
-	findings []evidence.Finding
+	stored    *repo.Manifest
+	manifest  *oci.Manifest
+	image     *inventory.Image // nil unless an image
+	digest    oci.Digest       // of the inventory; zero without one
+	analysed  time.Time        // when image was merged
+	findings  []evidence.Finding
+	lifecycle []evidence.Lifecycle
 	// suppressed are taken out of findings where a gate was asked whom it believes.
 	suppressed []evidence.Finding
 	unchecked  []policy.Unchecked
@@ -74,6 +75,7 @@ func (a *Assessor) examine(ctx context.Context, index *vuln.Index, t *Trusted, d
 	}
 	_, span := telemetry.Start(ctx, "assess", "match", attribute.String("digest", d.String()), attribute.Int("packages", len(x.image.Packages)))
 	x.findings, x.unchecked = match(index, x.image)
+	x.lifecycle = index.Threats().Ends.Of(x.image)
 	span.SetAttributes(attribute.Int("findings", len(x.findings)))
 	telemetry.End(span, nil)
 	return x, nil
@@ -201,7 +203,7 @@ func (a *Assessor) input(q asked, x *examined) *policy.Input {
 	in := &policy.Input{
 		Repository: q.at.Repository, Digest: q.at.Digest, Zone: q.at.Repository.Zone(), Kind: x.stored.Kind, Now: a.Clock(),
 		Manifest: x.manifest, Image: x.image, InventoryDigest: x.digest, ExtractorSet: a.Analyst.Set(),
-		Findings: x.findings, Unchecked: x.unchecked, Snapshot: x.snapshot, Evidence: slices.Concat(x.referrers, x.lent),
+		Findings: x.findings, Unchecked: x.unchecked, Lifecycle: x.lifecycle, Snapshot: x.snapshot, Evidence: slices.Concat(x.referrers, x.lent),
 		BroughtBy: q.at.BroughtBy, Waivers: q.waived.permissions(), Engine: a.Engine,
 	}
 	if x.evidence != nil {

@@ -193,9 +193,10 @@ func (p *program) feedLoad() *cobra.Command {
 		Use:   "load FOLDER",
 		Short: "Load advisories and more from a folder on this machine",
 		Long: `Send a folder to the server, which loads it: for an air gap. It holds advisories
-in the layout of osv.dev, CISA's known_exploited_vulnerabilities.json or FIRST's
-epss_scores-DATE.csv.gz. The feeds are named loaded/ECOSYSTEM, loaded/kev and
-loaded/epss, and replace those of the same name that were loaded before; they
+in the layout of osv.dev, CISA's known_exploited_vulnerabilities.json, FIRST's
+epss_scores-DATE.csv.gz or the API of endoflife.date as a folder endoflife. The
+feeds are named loaded/ECOSYSTEM, loaded/kev, loaded/epss and loaded/endoflife,
+and replace those of the same name that were loaded before; they
 stay in force until they are loaded again, or dropped with bonded feed drop. A
 folder on the server's own machine can be a feed of the configuration instead.`,
 		Example: "  bonded feed load /media/stick/osv\n  bonded feed load ./osv --force",

@@ -53,7 +53,7 @@ type Config struct {
 	// as data.NAME. Optional. Default: none.
 	GateData []Path `yaml:"gate_data" json:"gate_data"`
 	// Feeds are where advisories come from, and what is known beside them. Optional.
-	// Default: osv.dev, CISA and FIRST. An empty list means no feed; packages are then "not checked", which gates do not
+	// Default: osv.dev, CISA, FIRST and endoflife.date. An empty list means no feed; packages are then "not checked", which gates do not
 	// take for clean.
 	Feeds []Feed `yaml:"feeds" json:"feeds"`
 
@@ -180,13 +180,15 @@ type Feed struct {
 	// Needed.
 	Name string `yaml:"name" json:"name"`
 	// Format is "osv"; "kev" for CISA's catalog of what is exploited
-	// (known_exploited_vulnerabilities.json); or "epss" for FIRST's daily scores of
-	// what is likely to be (epss_scores-DATE.csv.gz); or "vex" for a folder of VEX
-	// documents, which counts where a gate names the feed under vex. Of several feeds of one format
+	// (known_exploited_vulnerabilities.json); "epss" for FIRST's daily scores of
+	// what is likely to be (epss_scores-DATE.csv.gz); "endoflife" for when
+	// releases end (the folder of PRODUCT.json and all.json that is the API of
+	// endoflife.date); or "vex" for a folder of VEX documents, which counts where a
+	// gate names the feed under vex. Of several feeds of one format
 	// other than "osv" the one published last counts. Optional. Default "osv".
 	Format string `yaml:"format" json:"format"`
 	// URL is an "https://…" address: that above the ecosystems' folders, of another
-	// format that of the file.
+	// format that of the file, or of the folder.
 	URL string `yaml:"url" json:"url"`
 	// Dir is a folder instead, for an air gap. Of another format than "osv" it may be
 	// the file.
@@ -196,7 +198,7 @@ type Feed struct {
 	// that the analysis knows; for dir, all there are.
 	Ecosystems []string `yaml:"ecosystems" json:"ecosystems"`
 	// Interval is the time between two updates, at least 1m; 0s updates by hand
-	// alone (bonded feed update). Optional. Default 1h, of "epss" 6h.
+	// alone (bonded feed update). Optional. Default 1h, of "epss" 6h, of "endoflife" 24h.
 	Interval *Duration `yaml:"interval,omitempty" json:"interval,omitempty"`
 }
 
@@ -206,14 +208,15 @@ const LoadedFeed = "loaded"
 
 // The formats of feeds.
 const (
-	FormatOSV  = "osv"
-	FormatKEV  = "kev"
-	FormatEPSS = "epss"
-	FormatVEX  = "vex"
+	FormatOSV       = "osv"
+	FormatKEV       = "kev"
+	FormatEPSS      = "epss"
+	FormatVEX       = "vex"
+	FormatEndOfLife = "endoflife"
 )
 
 // intervals are the times between two updates of a feed that states none, by format.
-var intervals = map[string]time.Duration{FormatOSV: time.Hour, FormatKEV: time.Hour, FormatEPSS: 6 * time.Hour, FormatVEX: time.Hour}
+var intervals = map[string]time.Duration{FormatOSV: time.Hour, FormatKEV: time.Hour, FormatEPSS: 6 * time.Hour, FormatVEX: time.Hour, FormatEndOfLife: 24 * time.Hour}
 
 // Formatted is the format of a feed.
 func (f Feed) Formatted() string { return cmp.Or(f.Format, FormatOSV) }
@@ -306,6 +309,7 @@ func Default() Config {
 			{Name: "osv", URL: "https://osv-vulnerabilities.storage.googleapis.com"},
 			{Name: "kev", Format: FormatKEV, URL: "https://www.cisa.gov/sites/default/files/feeds/known_exploited_vulnerabilities.json"},
 			{Name: "epss", Format: FormatEPSS, URL: "https://epss.empiricalsecurity.com/epss_scores-current.csv.gz"},
+			{Name: "endoflife", Format: FormatEndOfLife, URL: "https://endoflife.date/api"},
 		},
 		Trust: Trust{Freshness: DefaultFreshness, Requests: DefaultRequests},
 		Limits: Limits{

@@ -78,6 +78,8 @@ type ruleText struct {
 	NoMalware *nothingText `yaml:"noMalware,omitempty"`
 	// Ready-made: it holds no secrets. Alone, without expressions.
 	NoSecrets *secretsText `yaml:"noSecrets,omitempty"`
+	// How long the release of its operating system, and of what it runs on, must be maintained.
+	Lifecycle *lifecycleText `yaml:"lifecycle,omitempty"`
 	// Ready-made: who pushed it, here or on its way here. Alone, without expressions.
 	PushedBy *pushedByText `yaml:"pushedBy,omitempty"`
 	// Ready-made: people approved it. Alone, without expressions.

@@ -65,6 +65,10 @@ type Input struct {
 	// was first told.
 	Promised map[string]time.Time
 
+	// Lifecycle tells how long what is in it is maintained; a set. It says nothing
+	// where Snapshot names no Lifecycles.
+	Lifecycle []evidence.Lifecycle
+
 	// VEX holds documents from feeds with statements about Findings; a set. Those
 	// that came attached are among Verified.
 	VEX []evidence.VEXDocument
@@ -155,6 +159,7 @@ func (in *Input) canonical(g *Gate) *Input {
 	c.Verified.Signatures = sorted(in.Verified.Signatures, compareSignatures)
 	c.Verified.Unsure = sorted(in.Verified.Unsure, compareRefusals)
 	c.Verified.Until = stamp(in.Verified.Until)
+	c.Lifecycle = sorted(in.Lifecycle, compareLifecycles)
 	c.Snapshot.Ecosystems = sorted(in.Snapshot.Ecosystems, compareTexts)
 	c.Arrivals = sorted(settled(in.Arrivals), compareArrivals)
 	c.Approvals = sorted(in.Approvals, compareWords)
@@ -265,6 +270,10 @@ func compareRefusals(a, b *evidence.Refusal) int {
 }
 
 func compareDigests(a, b *oci.Digest) int { return cmp.Compare(a.String(), b.String()) }
+
+func compareLifecycles(a, b *evidence.Lifecycle) int {
+	return cmp.Or(cmp.Compare(a.What, b.What), cmp.Compare(a.Product, b.Product), cmp.Compare(a.Version, b.Version))
+}
 
 func compareTexts(a, b *string) int { return cmp.Compare(*a, *b) }
 

@@ -94,6 +94,8 @@ func (p *gateParser) check(t *ruleText) check {
 		return notRoot{}
 	case t.SBOMComplete != nil:
 		return sbomComplete{except: t.SBOMComplete.Except}
+	case t.Lifecycle != nil:
+		return maintained{ahead: t.Lifecycle.For.Duration, extended: t.Lifecycle.Extended}
 	case t.NoMalware != nil:
 		return noMalware{}
 	case t.NoSecrets != nil:

@@ -141,6 +141,7 @@ var variables = []variable{
 	{"unchecked", types.NewListType(uncheckedType.typ), "packages that could not be matched against advisories: having no finding, they are not clean", func(v *view) ref.Val { return wrapAll(uncheckedType, v.Unchecked) }},
 	{"secrets", types.NewListType(secretType.typ), "what looks like a credential in its layers and its configuration, by layer, path and line; ask `coverage.secrets` how far anybody looked", func(v *view) ref.Val { return wrapAll(secretType, v.secrets()) }},
 	{"snapshot", snapshotType.typ, "the advisories that findings come from", func(v *view) ref.Val { return snapshotType.wrap(v) }},
+	{"lifecycle", types.NewListType(lifecycleType.typ), "how long the releases in it are maintained, as far as anybody tells: see `snapshot.feeds`", func(v *view) ref.Val { return wrapAll(lifecycleType, v.Lifecycle) }},
 	{"children", types.NewListType(childType.typ), "the entries of an index; the decision over them is built in", func(v *view) ref.Val { return wrapAll(childType, v.Children) }},
 	{"signatures", signaturesType.typ, "the signatures over it that verified. They are no list: ask for those `by` somebody", func(v *view) ref.Val { return signaturesType.wrap(v.signatures) }},
 	{"statements", statementsType.typ, "the in-toto statements about it whose signatures verified, likewise", func(v *view) ref.Val { return statementsType.wrap(v.statements) }},
@@ -151,7 +152,7 @@ var variables = []variable{
 }
 
 // objectTypes are the types of the variables, in the order of the documentation.
-var objectTypes = []*objectType{artifactType, configType, layerType, gapType, coverageType, distroType, packageType, findingType, assessmentType, uncheckedType, secretType, snapshotType, childType, arrivalType,
+var objectTypes = []*objectType{artifactType, configType, layerType, gapType, coverageType, distroType, packageType, findingType, assessmentType, uncheckedType, secretType, snapshotType, lifecycleType, childType, arrivalType,
 	signaturesType, statementsType, signatureType, statementType, provenanceType, materialType, summaryType, sbomType, scanType, testType, reviewType, vexType, vexStatementType, approvalType, releaseType}
 
 var (
@@ -286,6 +287,16 @@ var snapshotType = typeOver("Snapshot", "the state of all advisories", []memberO
 	{"digest", types.StringType, "of the advisories in force; empty when none were ever loaded", func(v *view) ref.Val { return types.String(v.Snapshot.Digest.String()) }},
 	{"ecosystems", textList, "those with at least one advisory, without release: `Debian`, `Go`", func(v *view) ref.Val { return newTextList(v.Snapshot.Ecosystems) }},
 	{"feeds", textList, "what is known beside them: `kev` (what is exploited), `epss` (how likely it is to be), `endoflife` (when releases end)", func(v *view) ref.Val { return newTextList(v.besides()) }},
+}...)
+
+var lifecycleType = typeOver("Lifecycle", "how long somebody maintains a release", []memberOf[evidence.Lifecycle]{
+	{"what", types.StringType, "`os` or `runtime`", func(l *evidence.Lifecycle) ref.Val { return types.String(l.What) }},
+	{"product", types.StringType, "as endoflife.date calls it: `debian`, `go`, `postgresql`", func(l *evidence.Lifecycle) ref.Val { return types.String(l.Product) }},
+	{"cycle", types.StringType, "the release: `12`, `1.22`", func(l *evidence.Lifecycle) ref.Val { return types.String(l.Cycle) }},
+	{"version", types.StringType, "what is there", func(l *evidence.Lifecycle) ref.Val { return types.String(l.Version) }},
+	{"ends", types.TimestampType, "the first moment at which it is not maintained any more; year 1 when nobody tells", func(l *evidence.Lifecycle) ref.Val { return types.Timestamp{Time: l.Ends} }},
+	{"extended", types.TimestampType, "likewise of extended support; year 1 when there is none", func(l *evidence.Lifecycle) ref.Val { return types.Timestamp{Time: l.Extended} }},
+	{"ended", types.BoolType, "it is not maintained any more, since when nobody tells", func(l *evidence.Lifecycle) ref.Val { return types.Bool(l.Ended) }},
 }...)
 
 var childType = typeOver("Child", "one entry of an index", []memberOf[Child]{

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/evidence"
+	"github.com/bonded-dev/bonded/internal/lifecycle"
 	"github.com/bonded-dev/bonded/internal/vuln/threat"
 )
 
@@ -128,6 +129,15 @@ func ThreatsAt(ctx context.Context, r Reader, s evidence.Snapshot) (known threat
 		}
 		if err != nil {
 			return known, fmt.Errorf("reading the scores as of snapshot %d: %w", s.Seq, err)
+		}
+	}
+	if !s.Lifecycles.IsZero() {
+		content, err := r.Document(ctx, s.Lifecycles)
+		if err == nil {
+			known.Ends, err = lifecycle.Read(content)
+		}
+		if err != nil {
+			return known, fmt.Errorf("reading when releases end as of snapshot %d: %w", s.Seq, err)
 		}
 	}
 	return known, nil

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/evidence"
+	"github.com/bonded-dev/bonded/internal/lifecycle"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/vuln"
 	"github.com/bonded-dev/bonded/internal/vuln/threat"
@@ -28,9 +29,12 @@ const ahead = 48 * time.Hour
 type form struct {
 	// file matches the name that its publisher gives it. Where there are several
 	// in a folder, the last by name counts: dates are written so.
-	file  string
-	limit int64 // bytes
-	take  func(r io.Reader, kept []byte) (*taken, error)
+	file string
+	// folder, in place of file, is that of a publication of many: PRODUCT.json, of
+	// which some are of use. They are read as one object, by name.
+	folder string
+	limit  int64 // bytes
+	take   func(r io.Reader, kept []byte) (*taken, error)
 	// join adds a document to what is known of faults; nil where it says nothing of them.
 	join func(content []byte, known *threat.Known) error
 	// pack writes what a folder holds as one text, where the format is many files.
@@ -56,6 +60,14 @@ var forms = map[string]form{
 			return err
 		},
 		beside: func(s *evidence.Snapshot) *oci.Digest { return &s.Scores },
+	},
+	vuln.EndOfLife: {
+		folder: "endoflife", limit: 64 << 20, take: taking(threat.ParseEnds, threat.ReadEnds),
+		join: func(content []byte, known *threat.Known) (err error) {
+			known.Ends, err = lifecycle.Read(content)
+			return err
+		},
+		beside: func(s *evidence.Snapshot) *oci.Digest { return &s.Lifecycles },
 	},
 }
 
@@ -230,6 +242,9 @@ type text struct {
 // document fetches the document into a temporary file, which is gone when it is
 // closed, or this process ends.
 func (r *remote) document(ctx context.Context, form form, state *vuln.FeedState) (*text, error) {
+	if form.folder != "" {
+		return r.products(ctx, form)
+	}
 	file, err := os.CreateTemp(r.opts.Temp, "feed-*")
 	if err != nil {
 		return nil, fmt.Errorf("making room for the document: %w", err)
@@ -262,6 +277,9 @@ func (l *local) document(ctx context.Context, form form, state *vuln.FeedState) 
 	path, err := form.find(l.root)
 	if err != nil {
 		return nil, err
+	}
+	if form.folder != "" {
+		return form.products(path)
 	}
 	file, err := os.Open(path)
 	if err != nil {
@@ -304,6 +322,14 @@ func (f *form) find(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("looking for the document: %w", err)
 	}
+	if f.folder != "" {
+		for _, dir := range []string{path, filepath.Join(path, f.folder)} {
+			if _, err := os.Stat(filepath.Join(dir, productList)); err == nil {
+				return dir, nil
+			}
+		}
+		return "", fmt.Errorf("folder %s holds no %s, nor does its %s", path, productList, f.folder)
+	}
 	if !info.IsDir() {
 		return path, nil
 	}
@@ -321,7 +347,13 @@ func (f *form) find(path string) (string, error) {
 
 // read reads the file at path, and adds what it says of faults to known.
 func (f *form) read(path string, known *threat.Known) (*taken, error) {
-	file, err := os.Open(path)
+	var file io.ReadCloser
+	var err error
+	if f.folder != "" {
+		file, err = f.products(path)
+	} else {
+		file, err = os.Open(path)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -365,7 +397,7 @@ func FormatsIn(ctx context.Context, dir string) ([]string, error) {
 		if _, err := f.find(dir); err == nil {
 			formats = append(formats, format)
 		}
-		named = append(named, f.file)
+		named = append(named, cmp.Or(f.file, f.folder+"/"+productList))
 	}
 	if slices.Sort(formats); len(formats) > 0 {
 		return formats, nil

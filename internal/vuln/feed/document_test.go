@@ -179,10 +179,50 @@ func TestDocumentFetched(t *testing.T) {
 	b.want("validators", fmt.Sprint(asked), `[ "1"]`)
 }
 
+// TestEndsFetched: of what is published, what is of use is fetched.
+func TestEndsFetched(t *testing.T) {
+	b := newBench(t)
+	asked := 0
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		switch r.URL.Path {
+		case "/api/all.json":
+			fmt.Fprint(w, `["debian","windows"]`)
+		case "/api/debian.json":
+			fmt.Fprint(w, `[{"cycle":"12","eol":"2026-07-11"}]`)
+		default:
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	defer server.Close()
+	b.opts.Client = server.Client()
+	b.loader = NewLoader(b.opts)
+	b.source = Source{Name: "endoflife", Format: vuln.EndOfLife, Location: server.URL + "/api"}
+	r := b.load()
+	if !r.Changed || r.Feeds[0].Records != 1 || asked != 2 {
+		t.Errorf("%+v after %d requests", r, asked)
+	}
+	if again := b.load(); again.Changed || again.Snapshot.Lifecycles != r.Snapshot.Lifecycles {
+		t.Errorf("the same again: %+v", again)
+	}
+}
+
 // TestDocumentsPublished loads what the publishers have published.
 func TestDocumentsPublished(t *testing.T) {
 	root := testparts.Feeds(t)
 	b := newBench(t)
+	if err := os.Symlink(filepath.Join(root, "endoflife", "api"), filepath.Join(b.root, "endoflife")); err != nil {
+		t.Fatal(err)
+	}
+	var sent bytes.Buffer
+	got := t.TempDir()
+	if err := errors.Join(Send(t.Context(), &sent, b.root), Receive(t.Context(), &sent, got)); err != nil {
+		t.Fatal(err)
+	}
+	b.source = Source{Name: "loaded/endoflife", Format: vuln.EndOfLife, Location: got}
+	if r := b.load(); r.Err() != nil || r.Snapshot.Lifecycles.IsZero() || r.Feeds[0].Records < 500 {
+		t.Errorf("endoflife: %+v", r)
+	}
 	for _, format := range []string{vuln.KEV, vuln.EPSS} {
 		b.source = Source{Name: format, Format: format, Location: filepath.Join(root, format)}
 		if r := b.load(); r.Err() != nil || !r.Changed || r.Feeds[0].Skipped > 0 {

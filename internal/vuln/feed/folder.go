@@ -70,7 +70,7 @@ func (l *local) folders(ctx context.Context) ([]string, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)
 		}
-		if isDocument(e.Name()) {
+		if isDocument(e.Name()) || e.Name() == forms[vuln.EndOfLife].folder {
 			continue
 		}
 		if strings.HasSuffix(e.Name(), ".json") {

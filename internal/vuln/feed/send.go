@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/bonded-dev/bonded/internal/lifecycle"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/vuln"
 )
@@ -109,7 +110,19 @@ func eachOfDocument(dir string, f form, fn func(name string, info fs.FileInfo) e
 	if err != nil {
 		return err
 	}
-	return sent(dir, filepath.Base(path), fn)
+	if f.folder == "" {
+		return sent(dir, filepath.Base(path), fn)
+	}
+	for _, name := range append([]string{strings.TrimSuffix(productList, ".json")}, lifecycle.Products()...) {
+		name, err = filepath.Rel(dir, filepath.Join(path, name+".json"))
+		if err == nil {
+			err = sent(dir, name, fn)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 func sent(dir, name string, fn func(name string, info fs.FileInfo) error) error {

@@ -10,12 +10,14 @@ package threat
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/bonded-dev/bonded/internal/evidence"
+	"github.com/bonded-dev/bonded/internal/lifecycle"
 	"github.com/bonded-dev/bonded/internal/oci"
 )
 
@@ -62,11 +64,12 @@ func (n number) String() string {
 	return fmt.Sprintf("CVE-%04d-%04d", uint64(n>>numberBits), uint32(n))
 }
 
-// Known is all that is known of faults at one moment. Either part may be nil: it
-// was never loaded.
+// Known is all that is known beside the advisories at one moment. Any part may be
+// nil: it was never loaded.
 type Known struct {
 	Exploits *Exploits
 	Scores   *Scores
+	Ends     *lifecycle.Data // of no fault, but of releases
 }
 
 // Join writes to a finding what is known of it, by all CVEs that it goes by: of
@@ -130,3 +133,28 @@ type Document struct {
 }
 
 func document(content []byte) Document { return Document{oci.FromBytes(content), content} }
+
+// Ends is when releases end, as a document.
+type Ends struct{ *lifecycle.Data }
+
+// ParseEnds is lifecycle.Parse.
+func ParseEnds(r io.Reader) (Ends, Published, error) {
+	d, skipped, err := lifecycle.Parse(r)
+	p := Published{Skipped: len(skipped), Reasons: skipped[:min(len(skipped), maxReasons)]}
+	return Ends{d}, p, err
+}
+
+// ReadEnds reads what Document has written.
+func ReadEnds(content []byte) (Ends, error) {
+	d, err := lifecycle.Read(content)
+	return Ends{d}, err
+}
+
+// Document is it as it is kept.
+func (e Ends) Document() Document { return document(e.Content()) }
+
+// Change counts what differs from before.
+func (e Ends) Change(before Ends) (c Change) {
+	c.New, c.Changed, c.Gone = e.Differs(before.Data)
+	return c
+}

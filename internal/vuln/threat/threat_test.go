@@ -143,8 +143,8 @@ func TestParseEPSS(t *testing.T) {
 
 func TestJoin(t *testing.T) {
 	k := Known{
-		exploits(t, "CVE-2024-0001 2024-05-01 2024-05-20 Unknown", "CVE-2024-0002 2024-04-01 2024-06-01 Known"),
-		scores(t, "CVE-2024-0001,0.2,0.8", "CVE-2024-0003,0.3,0.9"),
+		Exploits: exploits(t, "CVE-2024-0001 2024-05-01 2024-05-20 Unknown", "CVE-2024-0002 2024-04-01 2024-06-01 Known"),
+		Scores:   scores(t, "CVE-2024-0001,0.2,0.8", "CVE-2024-0003,0.3,0.9"),
 	}
 	f := evidence.Finding{ID: "DSA-1", Aliases: []string{"CVE-2024-0001", "CVE-2024-0002", "CVE-2024-0003"}}
 	k.Join(&f)
@@ -160,12 +160,12 @@ func TestJoin(t *testing.T) {
 
 func TestChanged(t *testing.T) {
 	before := Known{
-		exploits(t, "CVE-2024-0001 2024-05-01 2024-05-20 Unknown", "CVE-2024-0002 2024-05-01 2024-05-20 Unknown", "CVE-2024-0003 2024-05-01 2024-05-20 Unknown"),
-		scores(t, "CVE-2024-1001,0.09999,0.8", "CVE-2024-1002,0.1,0.8", "CVE-2024-1003,0.3,0.8", "CVE-2024-1004,0.2,0.8", "CVE-2024-1005,0.2,0.8"),
+		Exploits: exploits(t, "CVE-2024-0001 2024-05-01 2024-05-20 Unknown", "CVE-2024-0002 2024-05-01 2024-05-20 Unknown", "CVE-2024-0003 2024-05-01 2024-05-20 Unknown"),
+		Scores:   scores(t, "CVE-2024-1001,0.09999,0.8", "CVE-2024-1002,0.1,0.8", "CVE-2024-1003,0.3,0.8", "CVE-2024-1004,0.2,0.8", "CVE-2024-1005,0.2,0.8"),
 	}
 	now := Known{
-		exploits(t, "CVE-2024-0001 2024-05-01 2024-05-20 Unknown", "CVE-2024-0002 2024-05-01 2024-05-20 Known", "CVE-2024-0004 2024-05-01 2024-05-20 Unknown"),
-		scores(t, "CVE-2024-1001,0.1,0.8", "CVE-2024-1002,0.2,0.8", "CVE-2024-1003,0.3,0.8", "CVE-2024-1005,0.05,0.8", "CVE-2024-1006,0.7,0.8"),
+		Exploits: exploits(t, "CVE-2024-0001 2024-05-01 2024-05-20 Unknown", "CVE-2024-0002 2024-05-01 2024-05-20 Known", "CVE-2024-0004 2024-05-01 2024-05-20 Unknown"),
+		Scores:   scores(t, "CVE-2024-1001,0.1,0.8", "CVE-2024-1002,0.2,0.8", "CVE-2024-1003,0.3,0.8", "CVE-2024-1005,0.05,0.8", "CVE-2024-1006,0.7,0.8"),
 	}
 	kev := []string{"CVE-2024-0002", "CVE-2024-0003", "CVE-2024-0004"}
 	for _, test := range []struct {

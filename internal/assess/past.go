@@ -38,6 +38,10 @@ type Past interface {
 	// DistrustThen returns the revocations of signers and feeds that were in force
 	// when seq was the number of the latest.
 	DistrustThen(ctx context.Context, seq int64) (evidence.Revocations, error)
+}
+
+// History finds decisions by when they were made.
+type History interface {
 	// DecisionsUntil returns decisions about a placement that were made at the time
 	// or before, newest first; DecisionsAfter those made later, oldest first.
 	DecisionsUntil(ctx context.Context, r oci.Repository, d oci.Digest, at time.Time, limit int) ([]Recorded, error)

@@ -138,6 +138,7 @@ type Tx interface {
 	Waivers
 	EvidenceRows
 	Past
+	History
 	vuln.Publisher
 	audit.Outbox
 	job.Enqueuer

@@ -95,12 +95,12 @@ func (tx *Tx) DistrustThen(ctx context.Context, seq int64) (evidence.Revocations
 	return list, nil
 }
 
-// DecisionsUntil implements assess.Past.
+// DecisionsUntil implements assess.History.
 func (tx *Tx) DecisionsUntil(ctx context.Context, r oci.Repository, d oci.Digest, at time.Time, max int) ([]assess.Recorded, error) {
 	return tx.decisionsAbout(ctx, r, d, `d.decided_at <= ? ORDER BY d.id DESC LIMIT ?`, micros(at), limit(max))
 }
 
-// DecisionsAfter implements assess.Past.
+// DecisionsAfter implements assess.History.
 func (tx *Tx) DecisionsAfter(ctx context.Context, r oci.Repository, d oci.Digest, at time.Time, max int) ([]assess.Recorded, error) {
 	return tx.decisionsAbout(ctx, r, d, `d.decided_at > ? ORDER BY d.id LIMIT ?`, micros(at), limit(max))
 }
@@ -113,7 +113,7 @@ func (tx *Tx) decisionsAbout(ctx context.Context, r oci.Repository, d oci.Digest
 	return found, nil
 }
 
-// DecisionsFrom implements assess.Past.
+// DecisionsFrom implements assess.History.
 func (tx *Tx) DecisionsFrom(ctx context.Context, since time.Time, after int64, max int) ([]assess.Recorded, error) {
 	found, err := tx.decisions(ctx, `FROM decision d WHERE d.id > ? AND d.decided_at >= ? ORDER BY d.id LIMIT ?`, after, micros(since), limit(max))
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/pki"
 	"github.com/bonded-dev/bonded/internal/policy"
 	"github.com/bonded-dev/bonded/internal/policy/policytest"
+	"github.com/bonded-dev/bonded/internal/trust/tlog"
 )
 
 // exitCode is what the process exits with. Scripts rely on the numbers.
@@ -119,6 +120,8 @@ var kinds = []struct {
 	{fs.ErrPermission, exitNotPermitted, "run it as the user who owns that, or choose another folder or port"},
 	{pki.ErrOutside, exitUsage, ""},
 	{pki.ErrUnusable, exitUnavailable, ""},
+	{tlog.ErrBehind, exitUnavailable, "find the newest copy of the database; what each refusal means: docs/operate/audit.md"},
+	{tlog.ErrFork, exitUnavailable, "keep this database for whoever looks into it; what each refusal means: docs/operate/audit.md"},
 	{fs.ErrNotExist, exitUsage, "is the path right?"},
 	{context.Canceled, exitUnavailable, ""},
 	{context.DeadlineExceeded, exitUnavailable, ""},

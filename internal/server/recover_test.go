@@ -31,6 +31,7 @@ func TestRestoredBackup(t *testing.T) {
 	one := w.pushImage(ann, r, "1", layerOf(t, map[string][]byte{"etc/one": []byte("1")}))
 	w.settled(r, one.Digest, repo.Admitted)
 	w.tagged(r, "1", one.Digest)
+	w.proven(ann, r) // by a batch, which is proved anew later
 	w.stop()
 	backup := filepath.Join(t.TempDir(), "bonded.db")
 	copyFile(t, filepath.Join(w.dir, "bonded.db"), backup)

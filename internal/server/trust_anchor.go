@@ -73,6 +73,9 @@ func (k *keeper) reanchor(ctx context.Context) error {
 	if err != nil || a.Key == key && a.Done {
 		return err
 	}
+	if ok, err := k.trust.succeeded(ctx); err != nil || !ok {
+		return err
+	}
 	if a.Key != key || k.rekeyed.IsZero() {
 		a.Key, k.rekeyed, k.swept = key, k.clock(), false
 	}
@@ -93,6 +96,19 @@ func (k *keeper) reanchor(ctx context.Context) error {
 		}
 	}
 	return a.write(k.trust.dir)
+}
+
+// succeeded reports whether the head of the transparency log is signed by the key
+// in use. A start comes here before it has seen to that, where the key was
+// replaced while no server ran.
+func (t *trusted) succeeded(ctx context.Context) (bool, error) {
+	l := t.log(logSigned)
+	h, err := l.o.Store.Head(ctx)
+	if err != nil {
+		return false, err
+	}
+	_, err = tlog.OpenCheckpoint(h.Published, l.o.Origin, l.now.Load().verifier)
+	return err == nil, nil
 }
 
 // reanchorAll looks at each batch once. How far it is can be seen meanwhile.

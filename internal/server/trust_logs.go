@@ -54,10 +54,13 @@ var logSpecs = []struct {
 	slot   trust.Slot
 	suffix string
 }{
-	{"rekor", trust.LogRekor, ""},
+	{logSigned, trust.LogRekor, ""},
 	{"ct", trust.LogCT, "/ct"},
 	{logAudit, trust.LogAudit, auditSuffix},
 }
+
+// logSigned is the transparency log of signatures.
+const logSigned = "rekor"
 
 // The audit log.
 const (

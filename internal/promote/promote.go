@@ -204,12 +204,17 @@ func (m *move) resolve(ctx context.Context, ref oci.Reference) (oci.Digest, erro
 	}
 	var placed *repo.Placed
 	err := m.flow.View(ctx, func(tx Tx) (err error) {
-		if placed, err = tx.Lookup(ctx, ref.Repository, sel, repo.Viewer{}); err != nil || !m.viewer.Own {
+		if placed, err = tx.Lookup(ctx, ref.Repository, sel, repo.Viewer{}); err != nil {
 			return err
 		}
-		return m.collect(ctx, tx, placed.Manifest.Digest, map[oci.Digest]bool{}, new([]oci.Digest))
+		if m.viewer.Own {
+			if err := m.collect(ctx, tx, placed.Manifest.Digest, map[oci.Digest]bool{}, new([]oci.Digest)); err != nil {
+				return err
+			}
+		}
+		return m.notStopped(ctx, tx, placed.Manifest.Digest)
 	})
-	if errors.Is(err, repo.ErrNotFound) { // which names it
+	if errors.Is(err, repo.ErrNotFound) || errors.Is(err, ErrStopped) { // which names it
 		return oci.Digest{}, err
 	}
 	if err != nil {

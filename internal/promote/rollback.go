@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -138,7 +139,7 @@ func (b *back) find(ctx context.Context, tx Tx) error {
 	case !at.StayUntil.IsZero():
 		return fmt.Errorf("%s@%s is %w for good: its verdict holds until %s, because %s; name another with --to", b.to, b.digest, ErrNotAdmitted, at.StayUntil.UTC().Format("2006-01-02 15:04 MST"), at.Sentence)
 	}
-	return nil
+	return b.notStopped(ctx, tx, b.digest)
 }
 
 // pick returns the time in which the tag named what it is to name again.
@@ -224,7 +225,7 @@ func (m *move) stillCounts(ctx context.Context, tx Tx) error {
 	if err := m.collect(ctx, tx, m.digest, m.seen, &m.evidence); err != nil {
 		return err
 	}
-	if err := m.notStopped(ctx, tx); err != nil {
+	if err := m.notStopped(ctx, tx, m.digest, slices.SortedFunc(maps.Keys(m.seen), compareDigests)...); err != nil {
 		return err
 	}
 	if err := m.sameApprovals(ctx, tx, m.digest, *m.verdict); err != nil {

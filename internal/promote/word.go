@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -208,16 +207,15 @@ func wordsOn(ctx context.Context, tx Tx, kind evidence.WordKind, r oci.Repositor
 	return list, err
 }
 
-// notStopped returns an error that matches ErrStopped if somebody said that
-// something of the closure is not to be promoted.
-func (m *move) notStopped(ctx context.Context, tx Tx) error {
-	ds := slices.SortedFunc(maps.Keys(m.seen), compareDigests)
-	stops, err := tx.WordsOn(ctx, evidence.Stopped, m.source, ds)
+// notStopped returns an error that matches ErrStopped if somebody said that one of
+// ds, which go along with what is promoted, is not to be promoted.
+func (m *move) notStopped(ctx context.Context, tx Tx, d oci.Digest, ds ...oci.Digest) error {
+	stops, err := tx.WordsOn(ctx, evidence.Stopped, m.source, append(ds, d))
 	if err != nil || len(stops) == 0 {
 		return err
 	}
 	s := stops[0]
-	return fmt.Errorf("promoting %s@%s: %w by %s: %s; whoever may stop there lets it go on: bonded resume %s@%s", m.source, m.digest, ErrStopped, s.By.Name, s.Reason, m.source, s.Digest)
+	return fmt.Errorf("promoting %s@%s: %w by %s: %s; whoever may stop there lets it go on: bonded resume %s@%s", m.source, d, ErrStopped, s.By.Name, s.Reason, m.source, s.Digest)
 }
 
 // sameApprovals returns repo.ErrConflict unless the approvals that a verdict and

@@ -117,10 +117,14 @@ func TestStop(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	dry := of(one.Digest)
+	dry.DryRun = true
+	_, err := w.promote(ann, dev, staging, dry)
+	w.wantErr("asking whether it could be promoted", err, promote.ErrStopped)
 	if got := w.stands(staging, one, all, other); got != "" {
 		t.Errorf("there: %s", got)
 	}
-	_, err := w.promote(ann, dev, staging, of(other.Digest))
+	_, err = w.promote(ann, dev, staging, of(other.Digest))
 	w.wantErr("promoting another", err, nil)
 	w.tag(dev, "1", one.Digest)
 	w.tag(dev, "1", other.Digest)

@@ -89,6 +89,20 @@ type Inventory struct {
 	Coverage string    `json:"coverage"`
 	Layers   []Layer   `json:"layers"`
 	Packages []Package `json:"packages"`
+	Searched string    `json:"searched"` // for secrets: the worst of the layers'
+	Secrets  []Secret  `json:"secrets,omitempty"`
+}
+
+// Secret is a place in an image that holds what looks like a credential. What
+// it is, is not told.
+type Secret struct {
+	Rule        string `json:"rule"`                  // what it looks like
+	Path        string `json:"path"`                  // "config:Env" and the like for what stands in the configuration
+	Line        int    `json:"line"`                  // from 1
+	Layer       int    `json:"layer"`                 // from 0; -1 for the configuration
+	Fingerprint string `json:"fingerprint,omitempty"` // of the secret; none for what people choose
+	Removed     bool   `json:"removed,omitempty"`     // a later layer removes the file; the secret is still in its own
+	PURL        string `json:"purl"`                  // that a waiver names it by
 }
 
 // Layer is one layer of an image and how far it was analysed.
@@ -97,6 +111,9 @@ type Layer struct {
 	Coverage string   `json:"coverage"`
 	Gaps     []string `json:"gaps,omitempty"`
 	Packages int      `json:"packages"`
+	Searched string   `json:"searched"` // how far, for secrets: full, partial, ambiguous or none
+	// Unsearched says what was not searched for secrets.
+	Unsearched []string `json:"unsearched,omitempty"`
 }
 
 // Package is one package of an image.

@@ -202,7 +202,7 @@ func (s *scanning) answer(x *examined, d api.Decision) *Answer {
 	of := api.Artifact{Repository: s.Repository.String(), Digest: x.manifest.Digest.String(), Kind: string(x.stored.Kind), MediaType: x.manifest.MediaType}
 	if x.image == nil {
 		return &Answer{
-			Inventory: api.Inventory{Artifact: of, Coverage: string(inventory.CoverageNone), Layers: []api.Layer{}, Packages: []api.Package{}},
+			Inventory: api.Inventory{Artifact: of, Coverage: string(inventory.CoverageNone), Searched: string(inventory.CoverageNone), Layers: []api.Layer{}, Packages: []api.Package{}},
 			Findings:  api.Findings{Artifact: of, Snapshot: snapshot(x.snapshot), Findings: []api.Finding{}}, Decision: d,
 		}
 	}

@@ -404,13 +404,20 @@ func (a *Assessor) Inventory(ctx context.Context, s repo.Sight, ref oci.Referenc
 
 func describe(of api.Artifact, x *examined) *api.Inventory {
 	of.Platform = x.image.Platform.String()
-	inv := &api.Inventory{Artifact: of, Distro: x.image.Distro.Name, Coverage: string(x.image.Coverage()), Layers: []api.Layer{}, Packages: []api.Package{}}
+	inv := &api.Inventory{Artifact: of, Distro: x.image.Distro.Name, Coverage: string(x.image.Coverage()), Searched: string(x.image.Searched()), Layers: []api.Layer{}, Packages: []api.Package{}}
 	for _, l := range x.image.Layers {
-		layer := api.Layer{Digest: l.Digest.String(), Coverage: string(l.Coverage.State), Packages: l.PackageSum}
+		layer := api.Layer{Digest: l.Digest.String(), Coverage: string(l.Coverage.State), Packages: l.PackageSum, Searched: string(inventory.CoverageFull.Worse(l.Searched.State))}
+		for _, g := range l.Searched.Gaps {
+			layer.Unsearched = append(layer.Unsearched, gapText(g))
+		}
 		for _, g := range l.Coverage.Gaps {
 			layer.Gaps = append(layer.Gaps, gapText(g))
 		}
 		inv.Layers = append(inv.Layers, layer)
+	}
+	for i := range x.image.Secrets {
+		s := &x.image.Secrets[i]
+		inv.Secrets = append(inv.Secrets, api.Secret{Rule: s.Rule, Path: s.Path, Line: s.Line, Layer: s.Layer, Fingerprint: s.Fingerprint, Removed: s.Removed, PURL: s.PURL()})
 	}
 	for i := range x.image.Packages {
 		p := &x.image.Packages[i]

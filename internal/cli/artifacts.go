@@ -214,6 +214,7 @@ func (p *program) inventory() *cobra.Command {
 	var (
 		list     listFlags
 		coverage bool
+		secrets  bool
 		kind     string
 	)
 	cmd := &cobra.Command{
@@ -221,6 +222,7 @@ func (p *program) inventory() *cobra.Command {
 		Short: "What is inside an artifact, and how far each layer was read",
 		Example: `  bonded inventory dev/payments/api:1.8
   bonded inventory dev/payments/api:1.8 --type deb --all
+  bonded inventory dev/payments/api:1.8 --secrets
   bonded inventory dev/payments/api:1.8 --coverage`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: firstOnly(p.completeReferences),
@@ -239,8 +241,12 @@ func (p *program) inventory() *cobra.Command {
 			}
 			return show(p, inv, func(pg *page, inv *api.Inventory) {
 				pg.inventoryHead(inv)
-				if coverage {
+				switch {
+				case coverage:
 					pg.layers(inv)
+					return
+				case secrets:
+					pg.secrets(inv.Secrets, list, "bonded inventory "+args[0]+" --secrets --all")
 					return
 				}
 				pg.packages(inv, list, args[0])
@@ -249,6 +255,8 @@ func (p *program) inventory() *cobra.Command {
 	}
 	list.add(cmd, rowsShown)
 	cmd.Flags().BoolVar(&coverage, "coverage", false, "say for each layer how far it was read, and what was left out")
+	cmd.Flags().BoolVar(&secrets, "secrets", false, "list what looks like a credential, as a waiver names it")
+	cmd.MarkFlagsMutuallyExclusive("coverage", "secrets")
 	cmd.Flags().StringVar(&kind, "type", "", "only packages of this `TYPE`, such as deb, apk, golang, npm, pypi")
 	p.must(cmd.RegisterFlagCompletionFunc("type", fixed("apk", "cargo", "composer", "deb", "gem", "golang", "maven", "npm", "nuget", "pypi", "rpm")))
 	return cmd
@@ -273,6 +281,7 @@ func (pg *page) inventoryHead(inv *api.Inventory) {
 	}
 	pg.line("  system    ", or(inv.Distro))
 	pg.line("  coverage  ", pg.coverage(inv.Coverage))
+	pg.line("  secrets   ", pg.searched(inv, "see --secrets"))
 }
 
 // coverage says a state of coverage; what is not full is no clean bill.
@@ -296,6 +305,9 @@ func (pg *page) layers(inv *api.Inventory) {
 		pg.line(fmt.Sprintf("layer %d of %d  ", i+1, len(inv.Layers)), short(l.Digest), "  ", l.Coverage, "  ", many(l.Packages, "package", "packages"))
 		for _, g := range l.Gaps {
 			pg.wrap("    ", "      ", g)
+		}
+		for _, g := range l.Unsearched {
+			pg.wrap("    ", "      ", "not searched for secrets: "+g)
 		}
 	}
 }

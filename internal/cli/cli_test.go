@@ -87,7 +87,7 @@ func fakeParts() cli.Deps {
 			if r.Advisories == "" {
 				d.Outcome, d.Reasons = api.CannotTell, d.Reasons[2:]
 			}
-			return &cli.ScanResult{Target: r.Target, Inventory: api.Inventory{Coverage: "full", Layers: make([]api.Layer, 1)}, Findings: findings(), Decision: *d, Next: fakeNext(r.Gate.Name())}, nil
+			return &cli.ScanResult{Target: r.Target, Inventory: api.Inventory{Coverage: "full", Searched: "full", Layers: make([]api.Layer, 1)}, Findings: findings(), Decision: *d, Next: fakeNext(r.Gate.Name())}, nil
 		},
 		Rotate: fakeRotate, Verify: fakeVerify,
 		Audit: func(_ context.Context, c *config.Config, r cli.AuditRequest) (*api.AuditCheck, error) {

@@ -266,8 +266,13 @@ func (f *fakeServer) artifacts(handle handler) {
 			return nil, notFound(r)
 		}
 		inv := api.Inventory{Artifact: artifact, Distro: "Debian GNU/Linux 12", Coverage: "partial", Layers: []api.Layer{
-			{Digest: layerDigest, Coverage: "full", Packages: 25}, {Digest: goodDigest, Coverage: "partial", Gaps: []string{"gobinary: app/huge: file larger than 64 MiB"}, Packages: 1},
+			{Digest: layerDigest, Coverage: "full", Packages: 25, Searched: "full"},
+			{Digest: goodDigest, Coverage: "partial", Gaps: []string{"gobinary: app/huge: file larger than 64 MiB"}, Packages: 1, Searched: "partial", Unsearched: []string{"app/log: more than 64 MiB of text (secrets)"}},
 		}}
+		inv.Searched, inv.Secrets = "partial", []api.Secret{
+			{Rule: "environment", Path: "config:Env", Line: 2, Layer: -1, PURL: "pkg:generic/config:Env"},
+			{Rule: "private-key", Path: "root/.ssh/id_ed25519", Line: 1, Layer: 1, Removed: true, Fingerprint: "0123456789abcdef", PURL: "pkg:generic/root/.ssh/id_ed25519@0123456789abcdef"},
+		}
 		for i := range 25 {
 			inv.Packages = append(inv.Packages, api.Package{Name: fmt.Sprintf("lib%02d", i), Version: fmt.Sprintf("1.%d-1", i), PURL: "pkg:deb/debian/x", Type: "deb", Path: "var/lib/dpkg/status"})
 		}

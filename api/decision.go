@@ -134,10 +134,14 @@ type Inputs struct {
 	// Arrivals lists who pushed it into this repository and those that it came by,
 	// by repository. FirstSeen is when its content came first, to whatever
 	// repository.
-	Arrivals    []Arrival `json:"arrivals,omitempty"`
-	FirstSeen   time.Time `json:"first_seen,omitzero"`
-	Engine      string    `json:"engine"`                // build of the engine
-	Revocations int64     `json:"revocations,omitempty"` // number of the latest revocation, or lift of one
+	Arrivals  []Arrival `json:"arrivals,omitempty"`
+	FirstSeen time.Time `json:"first_seen,omitzero"`
+	// Bases lists what it descends from, where the gate asks for that, and
+	// BaseChange is the number of the next change of what stands as a base.
+	Bases       []Base `json:"bases,omitempty"`
+	BaseChange  int64  `json:"base_change,omitempty"`
+	Engine      string `json:"engine"`                // build of the engine
+	Revocations int64  `json:"revocations,omitempty"` // number of the latest revocation, or lift of one
 	// SnapshotAt is when the advisories that concern it were last found up to date.
 	SnapshotAt time.Time `json:"snapshot_at,omitzero"`
 	// Away tells, by name, which anchors of the gate could not be asked, and why.

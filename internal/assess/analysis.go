@@ -323,7 +323,13 @@ func (a *Analyst) Inventory(ctx context.Context, m *oci.Manifest) (*Inventory, e
 	if err != nil {
 		return nil, err
 	}
-	return inv, a.o.DB.Update(ctx, func(tx Tx) error { return tx.PutImageRecord(ctx, m.Digest, a.Set(), packed, visibleSets(im)) })
+	diffIDs, whole := chainOf(im, cfg)
+	return inv, a.o.DB.Update(ctx, func(tx Tx) error {
+		if err := tx.PutImageRecord(ctx, m.Digest, a.Set(), packed, visibleSets(im)); err != nil {
+			return err
+		}
+		return tx.PutChain(ctx, m.Digest, diffIDs, whole)
+	})
 }
 
 // Image returns the merged inventory of an image and its digest.

@@ -179,6 +179,10 @@ func (a *Assessor) ask(ctx context.Context, q asked) (*Verdict, error) {
 			return nil, err
 		}
 	}
+	bases, err := a.based(ctx, gate, in)
+	if err != nil {
+		return nil, err
+	}
 	if x.manifest.IsIndex() {
 		if q.depth > oci.MaxIndexDepth {
 			return nil, fmt.Errorf("%s: %w: indexes nested deeper than %d", q.at.Digest, oci.ErrManifestInvalid, oci.MaxIndexDepth)
@@ -192,6 +196,7 @@ func (a *Assessor) ask(ctx context.Context, q asked) (*Verdict, error) {
 		return nil, fmt.Errorf("judging %s@%s: %w", q.at.Repository, q.at.Digest, err)
 	}
 	v.Decision.Inputs.Revocations, v.Decision.Inputs.WaiverAct = q.distrusted.seq, q.waived.act
+	v.Decision.Inputs.BaseChange = bases
 	slices.SortFunc(v.Evidence, compareDigests)
 	v.Evidence = slices.Compact(v.Evidence)
 	return v, nil

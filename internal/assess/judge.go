@@ -114,6 +114,9 @@ func (a *Assessor) judge(ctx context.Context, r oci.Repository, d oci.Digest) er
 			if err := stillArrived(ctx, tx, r, d, v); err != nil {
 				return err
 			}
+			if err := stillBased(ctx, tx, r, v); err != nil {
+				return err
+			}
 		}
 		if now.at.State == repo.Revoked && j.verdict.Decision.Outcome != api.Allow {
 			if by, err := tx.Withdrawing(ctx, r, d); err != nil || by != nil {

@@ -116,7 +116,7 @@ func (p *past) decide(ctx context.Context, g *policy.Gate, in *policy.Input) (*a
 	if err != nil {
 		return nil, err
 	}
-	d.Inputs.Revocations, d.Inputs.WaiverAct = p.of.Inputs.Revocations, p.of.Inputs.WaiverAct
+	d.Inputs.Revocations, d.Inputs.WaiverAct, d.Inputs.BaseChange = p.of.Inputs.Revocations, p.of.Inputs.WaiverAct, p.of.Inputs.BaseChange
 	if aboutTags(p.of) {
 		d.Inputs.AdmittedAt = p.of.Inputs.AdmittedAt
 	}
@@ -171,6 +171,11 @@ func (p *past) beside(ctx context.Context, in *policy.Input) (err error) {
 			return err
 		}
 		in.Arrivals = append(in.Arrivals, evidence.Arrival{Repository: r, By: a.By, Kind: evidence.Bringer(a.Kind), At: a.At})
+	}
+	if in.BasesKnown = p.of.Inputs.BaseChange != 0; in.BasesKnown {
+		if in.Bases, err = policy.BasesOf(p.of.Inputs.Bases); err != nil {
+			return err
+		}
 	}
 	if ids := p.of.Inputs.Approvals; len(ids) > 0 {
 		in.Approvals, err = view(ctx, p.DB, func(tx Tx) ([]evidence.Word, error) { return tx.WordsByID(ctx, ids) })

@@ -128,6 +128,7 @@ type Tx interface {
 	repo.Words
 	repo.Lister
 	repo.Arrivals
+	repo.Chains
 	Facts
 	FactsWriter
 	Inverse

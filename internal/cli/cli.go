@@ -238,7 +238,7 @@ var groups = []struct {
 	commands  []func(*program) *cobra.Command
 }{
 	{groupAsk, "Ask about artifacts:", []func(*program) *cobra.Command{
-		(*program).listCommand, (*program).why, (*program).findings, (*program).inventory, (*program).sbom, (*program).affected, (*program).vex, (*program).epoch, (*program).scan, (*program).verify,
+		(*program).listCommand, (*program).why, (*program).findings, (*program).inventory, (*program).sbom, (*program).affected, (*program).bases, (*program).descendants, (*program).vex, (*program).epoch, (*program).scan, (*program).verify,
 	}},
 	{groupAct, "Act, and look after a server:", []func(*program) *cobra.Command{
 		(*program).promote, (*program).approve, (*program).hold, (*program).resume, (*program).rollback, (*program).zone, (*program).gate, (*program).feed, (*program).audit, (*program).custody, (*program).revoke, (*program).waiver, (*program).principal, (*program).token, (*program).health,

@@ -303,6 +303,28 @@ func (f *fakeServer) artifacts(handle handler) {
 	handle("GET /api/v1/sbom", func(r *http.Request) (any, *api.Error) {
 		return rawAnswer(`{"bomFormat":"` + r.URL.Query().Get("format") + `"}` + "\n"), nil
 	})
+	handle("GET /api/v1/bases", func(r *http.Request) (any, *api.Error) {
+		b := api.Bases{Artifact: api.Artifact{Repository: "production/payments/api", Digest: badDigest, Tags: []string{"1.8"}}, Layers: 7, Compared: 7, Bases: []api.Base{}}
+		if r.URL.Query().Get("ref") == "production/payments/api:1.8" {
+			b.Bases = append(b.Bases,
+				api.Base{Repository: "catalog/jre", Digest: goodDigest, Layers: 4, AdmittedAt: now.AddDate(0, 0, -9), Tag: "21", Past: true, Newer: layerDigest},
+				api.Base{Repository: "catalog/debian", Digest: layerDigest, Layers: 1, AdmittedAt: now.AddDate(0, 0, -40), Tag: "12"})
+		} else {
+			b.Compared = 2
+		}
+		return b, nil
+	})
+	handle("GET /api/v1/descendants", func(r *http.Request) (any, *api.Error) {
+		d := api.Descendants{Artifact: api.Artifact{Repository: "catalog/debian", Digest: layerDigest, Tags: []string{"12"}}}
+		p := api.Placement{Repository: "production/payments/api", Digest: badDigest, Tags: []string{"1.8"}, Kind: "image", State: "admitted", BroughtBy: "ann", BroughtAt: now.Add(-time.Hour)}
+		if r.URL.Query().Get("after") == "" {
+			d.Next = "more"
+		} else {
+			p.Repository, p.Tags, p.State = "dev/ledger", nil, "denied"
+		}
+		d.Images = []api.Placement{p}
+		return d, nil
+	})
 	handle("GET /api/v1/affected", func(r *http.Request) (any, *api.Error) {
 		q := r.URL.Query()
 		a := api.Affected{Query: q.Get("id"), IDs: []string{"DEBIAN-CVE-2026-31337"}, Severity: "critical", Summary: "Out-of-bounds write in the X.509 parser", Known: now.Add(-41 * time.Second), Images: []api.AffectedRow{}, Snapshot: snapshot}

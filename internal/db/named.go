@@ -65,6 +65,11 @@ func (tx *Tx) renamed(ctx context.Context, repository int64, tag string, before 
 	}
 	_, err := tx.exec(ctx, `INSERT INTO named (repository_id, name, digest, from_at, to_at, back) VALUES (?, ?, ?, ?, 0, ?)`,
 		repository, tag, now.digest.String(), tx.now(), now.back)
+	for _, d := range []oci.Digest{before, now.digest} {
+		if err == nil && !d.IsZero() {
+			err = tx.baseChanged(ctx, d)
+		}
+	}
 	return err
 }
 

@@ -182,6 +182,11 @@ func (tx *Tx) place(ctx context.Context, p *repo.Placement) error {
 			return err
 		}
 	}
+	if (before == repo.Admitted) != (p.State == repo.Admitted) {
+		if err := tx.baseChanged(ctx, p.Digest); err != nil {
+			return err
+		}
+	}
 	if (before == repo.Removed) == (p.State == repo.Removed) {
 		return nil
 	}
@@ -273,6 +278,9 @@ func (tx *Tx) setTag(ctx context.Context, r oci.Repository, tag string, d oci.Di
 		}
 		if err == nil {
 			err = tx.unname(ctx, rid, tag)
+		}
+		if err == nil {
+			err = tx.baseChanged(ctx, before)
 		}
 		if err != nil {
 			return before, err

@@ -58,6 +58,13 @@ func (tx *Tx) Take(ctx context.Context, id int64, sentence string) error {
 	for i := 0; i < len(repositories) && err == nil; i++ {
 		err = tx.advance(ctx, repositories[i])
 	}
+	var taken []oci.Digest
+	if err == nil {
+		taken, err = tx.digests(ctx, `SELECT DISTINCT p.digest `+marked+` AND p.state = 'admitted' ORDER BY p.digest`, id)
+	}
+	for i := 0; i < len(taken) && err == nil; i++ {
+		err = tx.baseChanged(ctx, taken[i])
+	}
 	if err == nil { // what has changed since it was marked
 		_, err = tx.exec(ctx, `UPDATE revoked SET state = p.state, sentence = p.sentence, decision = p.decision FROM placement p
 			WHERE revoked.revocation_id = ? AND revoked.step = 0 AND p.id = revoked.placement_id AND p.state NOT IN ('revoked', revoked.state)`, id)

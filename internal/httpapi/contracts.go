@@ -73,6 +73,17 @@ type Explainer interface {
 	Affected(ctx context.Context, s repo.Sight, id string, page repo.Page) (*api.Affected, error)
 }
 
+// Lineage tells what images are built on. ref is as for Explainer, and what s may
+// not see is not told of.
+type Lineage interface {
+	// Bases lists images that stand somewhere and that an image is built on.
+	Bases(ctx context.Context, s repo.Sight, ref oci.Reference) (*api.Bases, error)
+	// Descendants lists placements of images that are built on one. page.After is
+	// a Next of an earlier answer, page.Limit 1 to 1 000. Errors match also
+	// authz.ErrInvalid.
+	Descendants(ctx context.Context, s repo.Sight, ref oci.Reference, page repo.Page) (*api.Descendants, error)
+}
+
 // Lister lists what stands in the registry, and tells of nothing that s does not
 // see.
 type Lister interface {

@@ -67,6 +67,8 @@ var endpoints = []endpoint{
 	{method: "GET", path: "/affected", access: anyone, summary: "List placements that hold what an advisory or package URL names", query: []parameter{
 		{name: "id", about: "advisory, alias such as CVE-2024-1, or package URL with or without version", required: true}, afterParam, limitParam,
 	}, answer: typeOf[api.Affected](), serve: (*call).affected},
+	{method: "GET", path: "/bases", access: anyone, summary: "List the images that stand somewhere and that an image is built on, by its layers", query: []parameter{refParam}, answer: typeOf[api.Bases](), serve: (*call).bases},
+	{method: "GET", path: "/descendants", access: anyone, summary: "List placements of images that are built on an image, by their layers", query: []parameter{refParam, afterParam, limitParam}, answer: typeOf[api.Descendants](), serve: (*call).descendants},
 	{method: "GET", path: "/repositories", access: anyone, summary: "List the repositories in which the caller can see something", query: []parameter{
 		{name: "zone", about: "of this zone; of all when absent"}, afterParam, limitParam,
 	}, answer: typeOf[api.Page[api.Repository]](), serve: (*call).repositories},

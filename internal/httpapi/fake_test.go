@@ -133,6 +133,14 @@ func (f *fake) Affected(_ context.Context, s repo.Sight, id string, p repo.Page)
 	return &api.Affected{Query: id, Next: fmt.Sprint(p)}, f.see(s, oci.Reference{})
 }
 
+func (f *fake) Bases(_ context.Context, s repo.Sight, ref oci.Reference) (*api.Bases, error) {
+	return &api.Bases{Artifact: artifact, Layers: 1, Compared: 1, Bases: []api.Base{}}, f.see(s, ref)
+}
+
+func (f *fake) Descendants(_ context.Context, s repo.Sight, ref oci.Reference, p repo.Page) (*api.Descendants, error) {
+	return &api.Descendants{Artifact: artifact, Images: []api.Placement{}, Next: fmt.Sprint(p)}, f.see(s, ref)
+}
+
 func (f *fake) Repositories(_ context.Context, s repo.Sight, zone string, p repo.Page) (*api.Page[api.Repository], error) {
 	return &api.Page[api.Repository]{Items: []api.Repository{{Name: "dev/app", Newest: api.Placement{Repository: "dev/app"}}}, Next: fmt.Sprint(zone, p)}, f.see(s, oci.Reference{})
 }
@@ -356,7 +364,7 @@ func newAPI(t testing.TB) (*API, *fake) {
 	zones := repo.DefaultZones()
 	zones["sandbox"] = repo.Zone{Name: "sandbox", Sandbox: true}
 	return New(Options{
-		Auth: f, Explain: f, List: f, Promote: f, Zones: f, Feeds: f, Audit: f, Principals: f, Enrol: f, Keys: f, Trust: trustFake{f}, Revoke: revokeFake{f}, Waivers: waiverFake{f}, Custody: custodyFake{f}, Epochs: revokeFake{f}, Report: f, Clock: time.Now, Log: slog.New(slog.NewTextHandler(&f.log, nil)),
+		Auth: f, Explain: f, Lineage: f, List: f, Promote: f, Zones: f, Feeds: f, Audit: f, Principals: f, Enrol: f, Keys: f, Trust: trustFake{f}, Revoke: revokeFake{f}, Waivers: waiverFake{f}, Custody: custodyFake{f}, Epochs: revokeFake{f}, Report: f, Clock: time.Now, Log: slog.New(slog.NewTextHandler(&f.log, nil)),
 		Open: open, Sight: func(p authz.Principal) repo.Sight { return zones.Sight(p, open) },
 	}), f
 }

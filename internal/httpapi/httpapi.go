@@ -24,6 +24,7 @@ type Options struct {
 	Open       authz.Open // Optional: what anyone may do without rights.
 	Sight      func(authz.Principal) repo.Sight
 	Explain    Explainer
+	Lineage    Lineage
 	List       Lister
 	Promote    Promoter
 	Prove      Prover // Optional: nothing is said of proofs.

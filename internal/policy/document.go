@@ -84,6 +84,8 @@ type ruleText struct {
 	PushedBy *pushedByText `yaml:"pushedBy,omitempty"`
 	// Ready-made: people approved it. Alone, without expressions.
 	Approvals *approvalsText `yaml:"approvals,omitempty"`
+	// Ready-made: which image it is built on. Alone, without expressions.
+	BaseFrom *baseFromText `yaml:"baseFrom,omitempty"`
 	// What people read when the rule denies, before the facts.
 	Denied string `yaml:"denied,omitempty" jsonschema:"maxLength=300"`
 	// What people read when the rule cannot tell, before the facts.
@@ -200,6 +202,14 @@ type approvalsText struct {
 	By texts `yaml:"by,omitempty"`
 	// Whether the yes of who pushed it does not count.
 	NotTheOneWhoPushed bool `yaml:"notTheOneWhoPushed,omitempty"`
+}
+
+// baseFromText says what an image may be built on, as YAML.
+type baseFromText struct {
+	// Pattern, or a list of which one must match: repositories, zone first, in one of which its base is admitted now: "catalog/**".
+	Repositories texts `yaml:"repositories"`
+	// Whether a tag must still name the base there, if one ever did.
+	Current bool `yaml:"current,omitempty"`
 }
 
 // nothingText is a ready-made rule without anything to set, as YAML: {}.

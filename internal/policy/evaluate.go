@@ -402,7 +402,7 @@ func (e *evaluation) inputs() api.Inputs {
 	}
 	names.Exploited, names.Scores, names.Lifecycles = in.Snapshot.Exploited.String(), in.Snapshot.Scores.String(), in.Snapshot.Lifecycles.String()
 	names.Anchors, names.SnapshotAt, names.Away = in.Verified.Digest, in.Snapshot.At, e.gate.away(in.Verified.Anchors)
-	names.Arrivals, names.FirstSeen = Arrived(in.Arrivals), in.FirstSeen
+	names.Arrivals, names.FirstSeen, names.Bases = Arrived(in.Arrivals), in.FirstSeen, Based(in.Bases)
 	for _, d := range in.Evidence {
 		names.Evidence = append(names.Evidence, d.String())
 	}

@@ -59,10 +59,11 @@ type Gate struct {
 	accepts        []oci.Kind
 	acceptUnread   bool
 	enter, stay    []rule
-	signers        []evidence.Signer // whom rules name
-	data           []*Data           // that rules name, by name
-	vex            []vexSource       // whose word counts about findings
-	feeds          []string          // of these
+	signers        []evidence.Signer  // whom rules name
+	data           []*Data            // that rules name, by name
+	vex            []vexSource        // whose word counts about findings
+	feeds          []string           // of these
+	bases          []evidence.Pattern // repositories in which rules look for bases
 }
 
 // rule is one compiled rule.
@@ -213,6 +214,7 @@ func (p *gateParser) gate(doc *document) *Gate {
 	p.when = doc.Effective
 	g.enter = p.clause(Enter, doc.Enter)
 	g.stay = p.clause(Stay, doc.Stay)
+	g.bases = append(readsBases(g.enter), readsBases(g.stay)...)
 	g.vex = p.vexSources(doc.VEX)
 	g.signers, g.feeds = p.named, p.feeds
 	if p.cost > MaxGateCost {

@@ -52,6 +52,12 @@ type Input struct {
 	// Arrivals are who pushed it into this repository and into those that it was
 	// promoted from, the first of each; a set.
 	Arrivals []evidence.Arrival
+	// Bases are where images are admitted that it descends from, of those that
+	// the gate AsksForBase; a set.
+	Bases []evidence.Base
+	// BasesKnown says that they were looked for; without, nobody knows whether
+	// there are any.
+	BasesKnown bool
 	// FirstSeen is when its content first came here, to whatever repository; zero
 	// when nobody knows.
 	FirstSeen time.Time
@@ -161,6 +167,7 @@ func (in *Input) canonical(g *Gate) *Input {
 	c.Verified.Until = stamp(in.Verified.Until)
 	c.Lifecycle = sorted(in.Lifecycle, compareLifecycles)
 	c.Snapshot.Ecosystems = sorted(in.Snapshot.Ecosystems, compareTexts)
+	c.Bases = sorted(in.Bases, compareBases)
 	c.Arrivals = sorted(settled(in.Arrivals), compareArrivals)
 	c.Approvals = sorted(in.Approvals, compareWords)
 	c.Waivers = sorted(concerning(in.Waivers, in.Repository, in.Digest, c.Now), compareWaivers)

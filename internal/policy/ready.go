@@ -104,6 +104,8 @@ func (p *gateParser) check(t *ruleText) check {
 		return p.pushedBy(t)
 	case t.Approvals != nil:
 		return p.approvals(t)
+	case t.BaseFrom != nil:
+		return p.baseFrom(t)
 	}
 	return nil
 }

@@ -148,11 +148,12 @@ var variables = []variable{
 	{"now", types.TimestampType, "the moment of the decision", func(v *view) ref.Val { return types.Timestamp{Time: v.Now} }},
 	{"pushedBy", types.StringType, "name of the principal who brought it", func(v *view) ref.Val { return types.String(v.BroughtBy) }},
 	{"pushedByKind", types.StringType, "what those are who pushed it on its way here: `human` if one of them is, `machine`, `internal` (the server itself) or `anonymous`; empty when nobody knows", func(v *view) ref.Val { return types.String(v.broughtBy()) }},
+	{"bases", types.NewListType(baseType.typ), "images that stand in some zone and that it is built on, by their layers; those with most layers first, at most 1000", func(v *view) ref.Val { return v.bases() }},
 	{"arrivals", types.NewListType(arrivalType.typ), "who pushed it first into this repository, and into each that it was promoted from; by repository", func(v *view) ref.Val { return wrapAll(arrivalType, v.Arrivals) }},
 }
 
 // objectTypes are the types of the variables, in the order of the documentation.
-var objectTypes = []*objectType{artifactType, configType, layerType, gapType, coverageType, distroType, packageType, findingType, assessmentType, uncheckedType, secretType, snapshotType, lifecycleType, childType, arrivalType,
+var objectTypes = []*objectType{artifactType, configType, layerType, gapType, coverageType, distroType, packageType, findingType, assessmentType, uncheckedType, secretType, snapshotType, lifecycleType, childType, arrivalType, baseType,
 	signaturesType, statementsType, signatureType, statementType, provenanceType, materialType, summaryType, sbomType, scanType, testType, reviewType, vexType, vexStatementType, approvalType, releaseType}
 
 var (

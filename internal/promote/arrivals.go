@@ -36,3 +36,24 @@ func (m *move) asArrived(ctx context.Context, tx Tx, d oci.Digest, v *Verdict) e
 func sameArrival(a evidence.Arrival, told api.Arrival) bool {
 	return a.Repository.String() == told.Repository && a.By == told.By && string(a.Kind) == told.Kind && a.At.Equal(told.At)
 }
+
+// asBased returns an error matching repo.ErrConflict unless the verdict, and those
+// on children, are about the bases that stand now.
+func (m *move) asBased(ctx context.Context, tx Tx, v *Verdict) error {
+	if of := v.Decision.Inputs.BaseChange; of != 0 {
+		seq, err := tx.BaseSeq(ctx)
+		if err != nil {
+			return err
+		}
+		if of != seq {
+			return fmt.Errorf("what %s is built on: %w", v.Decision.Digest, repo.ErrConflict)
+		}
+	}
+	for _, d := range sortedKeys(v.Children) {
+		child := v.Children[d]
+		if err := m.asBased(ctx, tx, &child); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -44,6 +44,7 @@ type Tx interface {
 	repo.Arrivals
 	repo.Words
 	repo.Family
+	repo.Chains
 	audit.Outbox
 	job.Enqueuer
 	// InForce returns the number of the advisories in force, and the gate of a

@@ -215,6 +215,9 @@ func (b *back) commit(ctx context.Context, tx Tx) error {
 // stillCounts returns repo.ErrConflict unless what the verdict was made by is as
 // it was.
 func (m *move) stillCounts(ctx context.Context, tx Tx) error {
+	if err := m.asBased(ctx, tx, m.verdict); err != nil {
+		return err
+	}
 	if err := m.inForce(ctx, tx); err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func (s *Server) wireFaces(ctx context.Context) (err error) {
 	}
 	f.registry = registry.New(served)
 	managed := httpapi.Options{
-		Auth: s.accounts, Open: open, Sight: sight, Explain: s.assess, List: s.assess, Promote: promoter{s.promote, open}, Zones: zoneTeller{s.zones, s.gates, s.db, s.assess},
+		Auth: s.accounts, Open: open, Sight: sight, Explain: s.assess, Lineage: s.assess, List: s.assess, Promote: promoter{s.promote, open}, Zones: zoneTeller{s.zones, s.gates, s.db, s.assess},
 		Feeds: s.feeds, Audit: auditor{s.db, s}, Principals: s.accounts, Enrol: s.accounts, Keys: s.accounts, Trust: s.trust, Revoke: s.newRevoke(), Waivers: s.waivers, Epochs: s.newEpochs(), Report: s, Log: s.log, Clock: s.clock,
 	}
 	if s.trust != nil {

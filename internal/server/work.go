@@ -138,6 +138,7 @@ func (s *Server) wireWork() error {
 			assess.JobEvidence:   s.assess.HandleEvidence,
 			assess.JobAdvisories: s.assess.HandleAdvisories,
 			assess.JobGate:       s.assess.HandleGate,
+			assess.JobBases:      s.assess.HandleBases,
 			jobRevoke:            s.newRevoke().Handle,
 			jobWaiver:            func(ctx context.Context, j job.Job) error { return s.waivers.Handle(ctx, j.Key) },
 			jobRecheck:           func(ctx context.Context, _ job.Job) error { return s.recheck(ctx) },

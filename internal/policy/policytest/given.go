@@ -61,7 +61,9 @@ type Given struct {
 	// VEX are documents from feeds; those that came attached are signatures.
 	VEX []VEX `yaml:"vex"`
 
-	Arrivals  []Arrival       `yaml:"arrivals"`  // a machine, ci, 1000h ago, unless said; one without a kind for "nobody knows"
+	Arrivals  []Arrival       `yaml:"arrivals"` // a machine, ci, 1000h ago, unless said; one without a kind for "nobody knows"
+	Bases     []Base          `yaml:"bases"`
+	NoBases   bool            `yaml:"noBases"`   // nobody has looked for its bases
 	FirstSeen Span            `yaml:"firstSeen"` // how long ago its content came; 1000h unless said, negative for "nobody knows"
 	Admitted  Span            `yaml:"admitted"`  // how long ago, for clause stay
 	Promised  map[string]Span `yaml:"promised"`  // by rule, from now on; negative when it has passed
@@ -153,6 +155,14 @@ type Arrival struct {
 	By         string `yaml:"by"`         // ci unless said
 	Kind       string `yaml:"kind"`       // human, machine, internal or anonymous
 	At         Span   `yaml:"at"`         // how long ago; 1000h unless said
+}
+
+// Base is an image that it is built on.
+type Base struct {
+	Repository string `yaml:"repository"` // catalog/base unless said
+	Layers     int    `yaml:"layers"`     // 1 unless said
+	Tag        string `yaml:"tag"`
+	Newer      bool   `yaml:"newer"` // the tag names something else now
 }
 
 // Snapshot is the state of the advisories: 57 000 of them, loaded an hour ago,
@@ -307,6 +317,11 @@ func (g *Given) check() error {
 			return err
 		}
 	}
+	for _, b := range g.Bases {
+		if _, err := oci.ParseRepository(cmp.Or(b.Repository, "catalog/base")); err != nil {
+			return err
+		}
+	}
 	for i := range g.Waivers {
 		w := g.waiver(&g.Waivers[i], i+1)
 		if err := w.Validate(); err != nil {
@@ -330,6 +345,7 @@ func (c *Case) Input() *policy.Input {
 		Findings: g.findings(), Unchecked: g.unchecked(), Snapshot: g.snapshot(), Waivers: g.waivers(), Approvals: g.approvals(), VEX: g.vex(),
 	}
 	in.Zone, in.Arrivals = in.Repository.Zone(), g.arrivals(in.Repository)
+	in.Bases, in.BasesKnown = g.bases(), !g.NoBases
 	if s := cmp.Or(g.FirstSeen.Duration, 1000*time.Hour); s > 0 {
 		in.FirstSeen = g.Now.Add(-s)
 	}
@@ -474,6 +490,21 @@ func (g *Given) arrivals(into oci.Repository) []evidence.Arrival {
 		one := evidence.Arrival{Repository: into, By: cmp.Or(a.By, "ci"), Kind: evidence.Bringer(a.Kind), At: g.Now.Add(-cmp.Or(a.At.Duration, 1000*time.Hour))}
 		if a.Repository != "" {
 			one.Repository = oci.MustRepository(a.Repository) // checked when the case was read
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+func (g *Given) bases() []evidence.Base {
+	var all []evidence.Base
+	for i, b := range g.Bases {
+		one := evidence.Base{
+			Repository: oci.MustRepository(cmp.Or(b.Repository, "catalog/base")), Digest: digestOf(fmt.Sprint("base ", i)), // checked when the case was read
+			Layers: cmp.Or(b.Layers, 1), At: g.Now.Add(-time.Hour), Tag: b.Tag, Past: b.Newer,
+		}
+		if b.Newer {
+			one.Newer = digestOf("newer base")
 		}
 		all = append(all, one)
 	}

@@ -27,6 +27,7 @@ type Tx interface {
 	repo.Lister
 	repo.Past
 	repo.Arrivals
+	repo.Chains
 }
 
 // Store is what is tested. Reader answers outside of transactions.
@@ -62,6 +63,7 @@ func Run(t *testing.T, open func(t *testing.T, clock func() time.Time) Store) {
 		{"the graph", testGraph},
 		{"tombstones", testTombstones},
 		{"who came first", testArrivals},
+		{"what is built on what", testChains},
 		{"a failed update leaves nothing", testRollback},
 		{"manifests come back as they were stored", testRoundTrip},
 	} {

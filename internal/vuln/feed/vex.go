@@ -76,7 +76,7 @@ func packVEX(ctx context.Context, dir string, out io.Writer, limit int64) error 
 	if err != nil {
 		return fmt.Errorf("looking for VEX documents: %w", err)
 	}
-	defer root.Close() //nolint:errcheck // it was only read
+	defer root.Close()
 	p := &packed{ctx: ctx, root: root, out: tar.NewWriter(out), left: limit}
 	names := []string{only}
 	if only == "" {
@@ -190,7 +190,7 @@ func (p *packed) read(name string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil, errors.Join(err, errors.New("it is no file"))
 	}
@@ -242,7 +242,7 @@ func (p *packed) summed(name string, raw []byte) error {
 	return nil
 }
 
-// pack opens what is packed of a folder, in a temporary file that is gone when it
+// packed opens what is packed of a folder, in a temporary file that is gone when it
 // is closed.
 func (l *local) packed(ctx context.Context, form form, state *vuln.FeedState) (*text, error) {
 	file, err := os.CreateTemp(l.opts.Temp, "feed-*")
@@ -261,7 +261,7 @@ func (l *local) packed(ctx context.Context, form form, state *vuln.FeedState) (*
 		t, err = l.digested(ctx, file, form, state)
 	}
 	if t == nil {
-		file.Close() //nolint:errcheck // it is gone with it
+		file.Close()
 	}
 	return t, err
 }

@@ -234,7 +234,7 @@ func (p *program) named(root []byte) (string, error) {
 // anything.
 func (p *program) current(ctx context.Context, c *client.Client, w *api.Why, asked oci.Reference) error {
 	if r := asked.Repository; !r.IsZero() && r.String() != w.Repository {
-		return &failure{code: exitDenied, what: fmt.Sprintf("the server answers about %s, and %s was asked about", w.Repository, r)}
+		return &failure{code: exitDenied, what: fmt.Sprintf("the server answers about %s, and %s was asked about", w.Repository, r), next: "it does not stand in " + r.String() + ": bonded list " + r.String()}
 	}
 	e, err := p.newest(ctx, c, w.Repository, true)
 	var refused *client.Error

@@ -19,6 +19,7 @@ import (
 	"github.com/bonded-dev/bonded/internal/pki"
 	"github.com/bonded-dev/bonded/internal/policy"
 	"github.com/bonded-dev/bonded/internal/policy/policytest"
+	"github.com/bonded-dev/bonded/internal/trust"
 	"github.com/bonded-dev/bonded/internal/trust/tlog"
 )
 
@@ -120,6 +121,7 @@ var kinds = []struct {
 	{fs.ErrPermission, exitNotPermitted, "run it as the user who owns that, or choose another folder or port"},
 	{pki.ErrOutside, exitUsage, ""},
 	{pki.ErrUnusable, exitUnavailable, ""},
+	{trust.ErrUnusable, exitUnavailable, "what each key needs, and where it may be: docs/operate/keys.md"},
 	{tlog.ErrBehind, exitUnavailable, "find the newest copy of the database; what each refusal means: docs/operate/audit.md"},
 	{tlog.ErrFork, exitUnavailable, "keep this database for whoever looks into it; what each refusal means: docs/operate/audit.md"},
 	{fs.ErrNotExist, exitUsage, "is the path right?"},

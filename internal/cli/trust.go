@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -180,7 +181,8 @@ func (t *trusted) follow(first []byte) (err error) {
 
 // estranged explains that a server that was trusted is not any more.
 func (t *trusted) estranged(err error) error {
-	if err == nil || strings.Contains(err.Error(), "failed to download") {
+	var away *url.Error
+	if err == nil || errors.As(err, &away) || strings.Contains(err.Error(), "failed to download") {
 		return err
 	}
 	return &failure{code: exitNotPermitted, what: err.Error(), cause: err,

@@ -234,7 +234,11 @@ func (p *program) verifyThere(ctx context.Context, asked string, f evidenceFlags
 	if err := p.current(ctx, c, w, ref); err != nil {
 		return err
 	}
-	v := &Verified{Target: named(w.Repository, w.Tags, w.Digest), Digest: w.Digest, Evidence: api.Evidence{Signatures: []api.Signature{}}}
+	tags := w.Tags
+	if slices.Contains(tags, ref.Tag) {
+		tags = []string{ref.Tag} // of several the one that was asked about
+	}
+	v := &Verified{Target: named(w.Repository, tags, w.Digest), Digest: w.Digest, Evidence: api.Evidence{Signatures: []api.Signature{}}}
 	if w.Evidence != nil {
 		v.Evidence = *w.Evidence
 	}

@@ -101,7 +101,7 @@ func (p *program) showEpoch(e *api.RepositoryEpoch, tag string) error {
 		if tag != "" {
 			pg.line("  ", tag, " names ", or(api.TagIn(e.State, tag)))
 		}
-		pg.line("  proof       batch ", count(e.Batch.Number), ", leaf ", strconv.FormatInt(int64(e.Index), 10), ", signed by the server")
+		pg.line("  proof       batch ", count(e.Batch.Number), ", leaf ", strconv.FormatInt(e.Index, 10), ", signed by the server")
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/bonded-dev/bonded/api"
+	"github.com/bonded-dev/bonded/internal/attest"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/oci"
@@ -66,7 +67,7 @@ func NewFeeds(o FeedOptions) *Feeds {
 	f := &Feeds{o: o}
 	f.loader = feed.NewLoader(feed.Options{
 		Reader: o.Reader, Stager: o.Stager, Commit: f.commit, Client: o.Client, Temp: o.Temp, Now: o.Clock, Wait: wait,
-		Rand: rand.New(rand.NewPCG(seed(o.Rand, o.Clock), seed(o.Rand, o.Clock))), Token: func() string { return token(o.Rand) }, Log: o.Log, Progress: f.tell,
+		Rand: rand.New(rand.NewPCG(seed(o.Rand, o.Clock), seed(o.Rand, o.Clock))), Token: func() string { return token(o.Rand) }, Log: o.Log, Progress: f.tell, ReadVEX: attest.ReadVEX,
 	})
 	return f
 }

@@ -75,7 +75,7 @@ func (a *Assessor) examine(ctx context.Context, index *vuln.Index, t *Trusted, d
 	}
 	_, span := telemetry.Start(ctx, "assess", "match", attribute.String("digest", d.String()), attribute.Int("packages", len(x.image.Packages)))
 	x.findings, x.unchecked = match(index, x.image)
-	x.lifecycle = index.Threats().Ends.Of(x.image)
+	x.lifecycle = index.Lifecycles(x.image)
 	span.SetAttributes(attribute.Int("findings", len(x.findings)))
 	telemetry.End(span, nil)
 	return x, nil

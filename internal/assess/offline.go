@@ -155,7 +155,7 @@ func (s *scanning) examine(ctx context.Context) (*examined, error) {
 	}
 	x.snapshot = index.Snapshot()
 	x.findings, x.unchecked = match(index, x.image)
-	x.lifecycle = index.Threats().Ends.Of(x.image)
+	x.lifecycle = index.Lifecycles(x.image)
 	return x, nil
 }
 

@@ -349,7 +349,7 @@ func (p *past) inventory(ctx context.Context, in *policy.Input) error {
 	in.Snapshot = index.Snapshot()
 	in.Snapshot.At = p.of.Inputs.SnapshotAt
 	in.Findings, in.Unchecked = match(index, inv.Image)
-	in.Lifecycle = index.Threats().Ends.Of(inv.Image)
+	in.Lifecycle = index.Lifecycles(inv.Image)
 	return nil
 }
 

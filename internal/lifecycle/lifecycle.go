@@ -16,10 +16,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/bonded-dev/bonded/internal/evidence"
-	"github.com/bonded-dev/bonded/internal/inventory"
-	"github.com/bonded-dev/bonded/internal/oci"
 )
 
 // ErrInvalid matches errors about text that is not what its format says.
@@ -73,7 +69,7 @@ func Parse(r io.Reader) (*Data, []string, error) {
 		for _, c := range products[product] {
 			name, eol, extended := fmt.Sprint(c.Cycle), day(c.EOL), day(c.Extended)
 			if !word(product) || !word(name) || eol == "" {
-				skipped = append(skipped, fmt.Sprintf("%s %s: eol %s is neither a day nor true or false", oci.Quote(product), oci.Quote(name), oci.Quote(fmt.Sprint(c.EOL))))
+				skipped = append(skipped, fmt.Sprintf("%.100q %.100q: eol %.100q is neither a day nor true or false", product, name, fmt.Sprint(c.EOL)))
 				continue
 			}
 			if extended == "" || extended == sometime {
@@ -136,7 +132,7 @@ func Read(content []byte) (*Data, error) {
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
 		if len(f) != 4 || moment(f[2]).IsZero() && f[2] != never && f[2] != sometime {
-			return nil, fmt.Errorf("reading kept ends of life: a line is %s", oci.Quote(line))
+			return nil, fmt.Errorf("reading kept ends of life: a line is %.200q", line)
 		}
 		d.by[release{f[0], f[1]}] = end{f[2], f[3]}
 	}
@@ -187,45 +183,50 @@ func (d *Data) find(r release) (e end, ok bool) {
 	return e, ok
 }
 
-// Of returns the lifecycles of what is in an image, the operating system first,
-// each once. What the data does not tell of is not there.
-func (d *Data) Of(im *inventory.Image) []evidence.Lifecycle {
-	var all []evidence.Lifecycle
-	add := func(what, product, version string) {
-		l, ok := d.lifecycle(what, product, version)
-		if ok && !slices.Contains(all, l) {
-			all = append(all, l)
-		}
-	}
-	if product := systems[im.Distro.ID]; product != "" && im.Distro.VersionID != "" {
-		add("os", product, im.Distro.VersionID)
-	}
-	n := len(all)
-	for i := range im.Packages {
-		p := &im.Packages[i].Package
-		if product := runtimeOf(p); product != "" {
-			add("runtime", product, upstream(p.Version))
-		}
-	}
-	slices.SortFunc(all[n:], func(a, b evidence.Lifecycle) int {
-		return strings.Compare(a.Product+"\x00"+a.Version, b.Product+"\x00"+b.Version)
-	})
-	return all
+// Release is one that an image has, and when it ends.
+type Release struct {
+	What           string // "os" or "runtime"
+	Product, Cycle string // as endoflife.date calls them
+	Version        string // as the image says
+	Ends           time.Time
+	Extended       time.Time
+	Ended          bool
 }
 
-// lifecycle finds the release that a version belongs to: the longest that its parts
+// OfSystem returns the release of an operating system, by ID and VERSION_ID of
+// os-release; false where the data does not tell of it.
+func (d *Data) OfSystem(id, version string) (Release, bool) {
+	product := systems[id]
+	if product == "" || version == "" {
+		return Release{}, false
+	}
+	return d.release("os", product, version)
+}
+
+// OfPackage returns the release that a package is, by the type of its purl, its
+// full name (with the namespace) and its version; false where it is none that the
+// data tells of.
+func (d *Data) OfPackage(typ, name, version string) (Release, bool) {
+	product := runtimeOf(typ, name, version)
+	if product == "" {
+		return Release{}, false
+	}
+	return d.release("runtime", product, upstream(version))
+}
+
+// release finds the release that a version belongs to: the longest that its parts
 // begin with.
-func (d *Data) lifecycle(what, product, version string) (evidence.Lifecycle, bool) {
+func (d *Data) release(what, product, version string) (Release, bool) {
 	for name := version; name != ""; {
 		if e, ok := d.find(release{product, name}); ok {
-			return evidence.Lifecycle{
+			return Release{
 				What: what, Product: product, Cycle: name, Version: version,
 				Ends: moment(e.eol), Extended: moment(e.extended), Ended: e.eol == sometime,
 			}, true
 		}
 		name = name[:max(0, strings.LastIndexByte(name, '.'))]
 	}
-	return evidence.Lifecycle{}, false
+	return Release{}, false
 }
 
 // upstream is the version without what a packager has put around it:

@@ -8,12 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/google/go-cmp/cmp"
-
-	"github.com/bonded-dev/bonded/internal/evidence"
-	"github.com/bonded-dev/bonded/internal/inventory"
 	"github.com/bonded-dev/bonded/internal/testparts"
 )
 
@@ -30,43 +25,17 @@ func parsed(t *testing.T) *Data {
 	return d
 }
 
-func packaged(typ, name, version string) inventory.Located {
-	return inventory.Located{Package: inventory.Package{Type: typ, Name: name, Version: version}}
-}
-
-func TestOf(t *testing.T) {
+func TestKept(t *testing.T) {
 	d := parsed(t)
 	kept, err := Read(d.Content())
 	if err != nil || !bytes.Equal(kept.Content(), d.Content()) {
 		t.Fatal(err)
 	}
-	at := func(y int, m time.Month, day int) time.Time { return time.Date(y, m, day, 0, 0, 0, 0, time.UTC) }
-	debian := evidence.Lifecycle{What: "os", Product: "debian", Cycle: "12", Version: "12", Ends: at(2026, 7, 12), Extended: at(2028, 7, 1)}
-	for name, test := range map[string]struct {
-		image inventory.Image
-		want  []evidence.Lifecycle
-	}{
-		"debian": {inventory.Image{Distro: inventory.Distro{ID: "debian", VersionID: "12"}}, []evidence.Lifecycle{debian}},
-		"alpine": {inventory.Image{Distro: inventory.Distro{ID: "alpine", VersionID: "3.20.1"}},
-			[]evidence.Lifecycle{{What: "os", Product: "alpine-linux", Cycle: "3.20", Version: "3.20.1", Ends: at(2026, 4, 2)}}},
-		"rolling": {inventory.Image{Distro: inventory.Distro{ID: "debian"}}, nil},
-		"unheard": {inventory.Image{Distro: inventory.Distro{ID: "debian", VersionID: "99"}}, nil},
-		"scratch": {inventory.Image{Packages: []inventory.Located{
-			packaged("golang", "stdlib", "1.22.3"), packaged("golang", "stdlib", "v1.26.8"), packaged("golang", "stdlib", "1.22.3"), packaged("golang", "else", "1.22.3"),
-		}}, []evidence.Lifecycle{{What: "runtime", Product: "go", Cycle: "1.22", Version: "1.22.3", Ended: true}, {What: "runtime", Product: "go", Cycle: "1.26", Version: "1.26.8"}}},
-		"the distribution's, and another's": {inventory.Image{Distro: inventory.Distro{ID: "debian", VersionID: "12"}, Packages: []inventory.Located{
-			packaged("deb", "postgresql-15", "15.8-0+deb12u1"), packaged("deb", "postgresql-16", "1:16.4-1.pgdg120+1"), packaged("deb", "postgresql-9.6", "9.6.24-1.pgdg120+1"),
-		}}, []evidence.Lifecycle{
-			debian, {What: "runtime", Product: "postgresql", Cycle: "16", Version: "16.4", Ends: at(2028, 11, 10)},
-			{What: "runtime", Product: "postgresql", Cycle: "9.6", Version: "9.6.24", Ends: at(2021, 11, 12)},
-		}},
-	} {
-		if diff := cmp.Diff(test.want, d.Of(&test.image)); diff != "" {
-			t.Errorf("%s: %s", name, diff)
-		}
+	if r, ok := kept.OfPackage("golang", "stdlib", "v1.22.3"); !ok || !r.Ended || r.Cycle != "1.22" {
+		t.Errorf("%+v, %t", r, ok)
 	}
-	if got := (*Data)(nil).Of(&inventory.Image{Distro: inventory.Distro{ID: "debian", VersionID: "12"}}); got != nil {
-		t.Errorf("nothing was loaded: %v", got)
+	if r, ok := (*Data)(nil).OfSystem("debian", "12"); ok {
+		t.Errorf("nothing was loaded: %+v", r)
 	}
 }
 
@@ -98,9 +67,10 @@ func TestPublished(t *testing.T) {
 		t.Fatalf("%d, %v, %v", d.Len(), skipped, err)
 	}
 	t.Logf("%d products, %d releases in %d bytes", len(all), d.Len(), len(d.Content()))
-	got := d.Of(&inventory.Image{Distro: inventory.Distro{ID: "ubuntu", VersionID: "22.04"}, Packages: []inventory.Located{packaged("golang", "stdlib", "1.21.5"), packaged("pypi", "django", "4.2.1")}})
-	if len(got) != 3 || got[0].Ends.IsZero() || got[1].Ends.IsZero() || got[2].Cycle != "1.21" {
-		t.Errorf("%+v", got)
+	system, ok := d.OfSystem("ubuntu", "22.04")
+	language, known := d.OfPackage("golang", "stdlib", "1.21.5")
+	if !ok || system.Ends.IsZero() || !known || language.Cycle != "1.21" {
+		t.Errorf("%+v, %+v", system, language)
 	}
 }
 

@@ -4,8 +4,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/bonded-dev/bonded/internal/inventory"
 )
 
 // systems are the products of operating systems, by ID of os-release.
@@ -38,21 +36,17 @@ var builds = []struct{ name, mark, product string }{
 }
 
 // runtimeOf returns the product that a package is a release of; "" for none.
-func runtimeOf(p *inventory.Package) string {
-	switch p.Type {
+func runtimeOf(typ, name, version string) string {
+	switch typ {
 	case "deb", "rpm", "apk":
 		for _, b := range builds {
-			if strings.HasPrefix(p.Name, b.name) && (b.mark == "" || strings.Contains(p.Version, b.mark)) {
+			if strings.HasPrefix(name[strings.LastIndexByte(name, '/')+1:], b.name) && (b.mark == "" || strings.Contains(version, b.mark)) {
 				return b.product
 			}
 		}
 		return ""
 	}
-	name := p.Name
-	if p.Namespace != "" {
-		name = p.Namespace + "/" + name
-	}
-	return runtimes[p.Type+"/"+name]
+	return runtimes[typ+"/"+name]
 }
 
 // Products returns the products that are of use, sorted: what to fetch.

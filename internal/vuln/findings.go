@@ -65,7 +65,7 @@ func (x *Index) Findings(im *inventory.Image) ([]evidence.Finding, Checked) {
 	findings := make([]evidence.Finding, len(w.found))
 	for i, f := range w.found {
 		findings[i] = f.finding()
-		x.threats.Join(&findings[i])
+		threatened(&findings[i], x.threats)
 	}
 	slices.SortFunc(w.checked.Gaps, func(a, b Gap) int {
 		return cmp.Or(cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Ecosystem, b.Ecosystem))

@@ -42,7 +42,7 @@ var rooms = map[string]room{
 	"internal/layer":   {tier: engines},
 	"internal/analyze": {tier: engines, also: map[string]string{"internal/layer": "an analyzer is fed with the entries that layer reads"}},
 	"internal/sbom":    {tier: engines},
-	"internal/vuln":    {tier: engines, also: map[string]string{"internal/attest": "VEX of feeds is read as attached VEX is", "internal/lifecycle": "when releases end comes by a feed, as advisories do"}},
+	"internal/vuln":    {tier: engines, also: map[string]string{"internal/lifecycle": "when releases end comes by a feed, as advisories do"}},
 	"internal/attest":  {tier: engines},
 	"internal/verify":  {tier: engines},
 	"internal/policy":  {tier: engines},

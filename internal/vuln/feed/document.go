@@ -131,7 +131,7 @@ func taking[T content[T]](parse func(io.Reader) (T, threat.Published, error), re
 // loadDocument loads a source that is one document.
 func (r *run) loadDocument(ctx context.Context, from origin) (Result, error) {
 	var result Result
-	f, ok := formOf(r.src.Format)
+	f, ok := formOf(r.src.Format, r.opts.ReadVEX)
 	if !ok {
 		return result, fmt.Errorf("no format %s, want one of %v", oci.Quote(r.src.Format), Formats())
 	}

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/inventory"
 	"github.com/bonded-dev/bonded/internal/testparts"
 	"github.com/bonded-dev/bonded/internal/vuln"
@@ -87,9 +86,7 @@ func TestDocuments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := evidence.Finding{ID: "CVE-2024-1001"}
-	known := x.Threats()
-	known.Join(&f)
+	f := x.Threats().Of("CVE-2024-1001")
 	if f.EPSS != 0.2 || f.Exploited.IsZero() {
 		t.Errorf("the newest scores count: %+v", f)
 	}

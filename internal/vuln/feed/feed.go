@@ -37,6 +37,7 @@ import (
 
 	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/vuln"
+	"github.com/bonded-dev/bonded/internal/vuln/vexset"
 	"github.com/bonded-dev/bonded/internal/vuln/threat"
 )
 
@@ -87,6 +88,8 @@ type Options struct {
 	// Token returns 128 random bits as hex, from a cryptographic source.
 	Token func() string
 	Log   *slog.Logger
+	// ReadVEX reads one VEX document; needed where a source has them.
+	ReadVEX vexset.Reader
 	// Progress, optional, is called now and then from the loading goroutine.
 	Progress func(Progress)
 	// Limits, optional, replace the defaults.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/bonded-dev/bonded/internal/attest"
 	"github.com/bonded-dev/bonded/internal/vuln"
 )
 
@@ -40,7 +41,8 @@ func newBench(t *testing.T) *bench {
 	b.source = Source{Name: "osv", Location: b.root}
 	tokens := 0
 	b.opts = Options{
-		Reader: b.store, Stager: b.store, Commit: b.commit, Temp: t.TempDir(),
+		ReadVEX: attest.ReadVEX,
+		Reader:  b.store, Stager: b.store, Commit: b.commit, Temp: t.TempDir(),
 		Now: func() time.Time { return b.now }, Rand: rand.New(rand.NewPCG(1, 2)),
 		Wait: func(ctx context.Context, d time.Duration) error {
 			b.waits = append(b.waits, d.Round(100*time.Millisecond).String())

@@ -19,20 +19,21 @@ import (
 
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/vuln"
+	"github.com/bonded-dev/bonded/internal/vuln/threat"
 	"github.com/bonded-dev/bonded/internal/vuln/vexset"
 )
 
 // vexForm is the format of VEX documents: a folder of files, which together are
 // taken as one document.
-var vexForm = form{
-	file: "*.json", limit: 1 << 30, take: taking(vexset.Parse, vexset.Read),
-	pack: packVEX,
+func vexForm(read vexset.Reader) form {
+	parse := func(r io.Reader) (*vexset.Set, threat.Published, error) { return vexset.Parse(r, read) }
+	return form{file: "*.json", limit: 1 << 30, take: taking(parse, vexset.Read), pack: packVEX}
 }
 
 // formOf returns the form of a format that is one document.
-func formOf(format string) (form, bool) {
+func formOf(format string, readVEX vexset.Reader) (form, bool) {
 	if format == vuln.VEX {
-		return vexForm, true
+		return vexForm(readVEX), true
 	}
 	f, ok := forms[format]
 	return f, ok

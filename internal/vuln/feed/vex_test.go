@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bonded-dev/bonded/internal/attest"
 	"github.com/bonded-dev/bonded/internal/testparts"
 	"github.com/bonded-dev/bonded/internal/vuln/vexset"
 )
@@ -102,7 +103,7 @@ func TestRealVEX(t *testing.T) {
 		if err := packVEX(t.Context(), filepath.Join(testparts.Feeds(t), "vex", folder), &b, 1<<30); err != nil {
 			t.Fatal(err)
 		}
-		set, p, err := vexset.Parse(&b)
+		set, p, err := vexset.Parse(&b, attest.ReadVEX)
 		if err != nil || set.Len() < least {
 			t.Errorf("%s: %d documents, %+v, %v", folder, set.Len(), p, err)
 		}

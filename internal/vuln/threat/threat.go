@@ -16,7 +16,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/lifecycle"
 	"github.com/bonded-dev/bonded/internal/oci"
 )
@@ -72,28 +71,30 @@ type Known struct {
 	Ends     *lifecycle.Data // of no fault, but of releases
 }
 
-// Join writes to a finding what is known of it, by all CVEs that it goes by: of
-// several the worst.
-func (k Known) Join(f *evidence.Finding) {
-	f.Exploited, f.ExploitDue, f.Ransomware, f.EPSS, f.Percentile = time.Time{}, time.Time{}, false, 0, 0
-	k.join(f, f.ID)
-	for _, id := range f.Aliases {
-		k.join(f, id)
-	}
+// Facts are what is known of one fault.
+type Facts struct {
+	Exploited, Due   time.Time // zero when it is not known to be exploited
+	Ransomware       bool
+	EPSS, Percentile float64 // 0 when it was not scored
 }
 
-func (k Known) join(f *evidence.Finding, id string) {
-	n, ok := numberOf(id)
-	if !ok {
-		return
+// Of returns what is known of a fault, by all CVEs that it goes by: of several the
+// worst.
+func (k Known) Of(ids ...string) (f Facts) {
+	for _, id := range ids {
+		n, ok := numberOf(id)
+		if !ok {
+			continue
+		}
+		if e, ok := k.Exploits.find(n); ok {
+			f.Exploited, f.Due = sooner(f.Exploited, e.Since), sooner(f.Due, e.Due)
+			f.Ransomware = f.Ransomware || e.Ransomware
+		}
+		if s, ok := k.Scores.find(n); ok && s.EPSS > f.EPSS {
+			f.EPSS, f.Percentile = s.EPSS, s.Percentile
+		}
 	}
-	if e, ok := k.Exploits.find(n); ok {
-		f.Exploited, f.ExploitDue = sooner(f.Exploited, e.Since), sooner(f.ExploitDue, e.Due)
-		f.Ransomware = f.Ransomware || e.Ransomware
-	}
-	if s, ok := k.Scores.find(n); ok && s.EPSS > f.EPSS {
-		f.EPSS, f.Percentile = s.EPSS, s.Percentile
-	}
+	return f
 }
 
 // sooner is the earlier of two times, of which the zero one does not count.

@@ -14,10 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/bonded-dev/bonded/internal/evidence"
-	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/testparts"
 )
 
@@ -141,20 +138,18 @@ func TestParseEPSS(t *testing.T) {
 	}
 }
 
-func TestJoin(t *testing.T) {
+func TestOf(t *testing.T) {
 	k := Known{
 		Exploits: exploits(t, "CVE-2024-0001 2024-05-01 2024-05-20 Unknown", "CVE-2024-0002 2024-04-01 2024-06-01 Known"),
 		Scores:   scores(t, "CVE-2024-0001,0.2,0.8", "CVE-2024-0003,0.3,0.9"),
 	}
-	f := evidence.Finding{ID: "DSA-1", Aliases: []string{"CVE-2024-0001", "CVE-2024-0002", "CVE-2024-0003"}}
-	k.Join(&f)
-	want := evidence.Finding{ID: f.ID, Aliases: f.Aliases, Exploited: day("2024-04-01"), ExploitDue: day("2024-05-20"), Ransomware: true, EPSS: 0.3, Percentile: 0.9}
-	if d := cmp.Diff(want, f, cmpopts.EquateComparable(oci.Digest{})); d != "" {
-		t.Error(d)
+	ids := []string{"DSA-1", "CVE-2024-0001", "CVE-2024-0002", "CVE-2024-0003"}
+	want := Facts{Exploited: day("2024-04-01"), Due: day("2024-05-20"), Ransomware: true, EPSS: 0.3, Percentile: 0.9}
+	if got := k.Of(ids...); got != want {
+		t.Errorf("%+v, want %+v", got, want)
 	}
-	Known{}.Join(&f)
-	if !f.Exploited.IsZero() || f.EPSS != 0 {
-		t.Errorf("what is not known any more stays: %+v", f)
+	if got := (Known{}).Of(ids...); got != (Facts{}) {
+		t.Errorf("nothing was loaded: %+v", got)
 	}
 }
 

@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/bonded-dev/bonded/internal/attest"
 	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/vuln/threat"
@@ -55,9 +54,13 @@ type kept struct {
 	Documents []Document `json:"documents"`
 }
 
+// Reader reads one VEX document, OpenVEX, CSAF or CycloneDX. partial says that it
+// says more than is kept.
+type Reader func(raw []byte) (vex *evidence.VEX, partial bool, err error)
+
 // Parse reads the documents of a feed: the files of a tar. What cannot be read as a
 // whole is skipped, and said; nothing but that is no set.
-func Parse(r io.Reader) (*Set, threat.Published, error) {
+func Parse(r io.Reader, read Reader) (*Set, threat.Published, error) {
 	var p threat.Published
 	skip := func(name, why string) {
 		if p.Skipped++; len(p.Reasons) < maxReasons {
@@ -85,7 +88,7 @@ func Parse(r io.Reader) (*Set, threat.Published, error) {
 			continue
 		}
 		names[h.Name] = true
-		vex, partial, err := attest.ReadVEX(raw)
+		vex, partial, err := read(raw)
 		switch {
 		case err != nil:
 			skip(h.Name, err.Error())

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bonded-dev/bonded/internal/attest"
 	"github.com/bonded-dev/bonded/internal/evidence"
 )
 
@@ -40,7 +41,7 @@ func tarOf(t testing.TB, files ...string) []byte {
 
 func parse(t *testing.T, files ...string) *Set {
 	t.Helper()
-	s, _, err := Parse(bytes.NewReader(tarOf(t, files...)))
+	s, _, err := Parse(bytes.NewReader(tarOf(t, files...)), attest.ReadVEX)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +50,7 @@ func parse(t *testing.T, files ...string) *Set {
 
 func TestParse(t *testing.T) {
 	a, b := doc(1, "CVE-1", "pkg:pypi/a@1", "not_affected"), doc(1, "CVE-2", "pkg:pypi/b@1", "fixed")
-	s, p, err := Parse(bytes.NewReader(tarOf(t, "b.json", b, "a.json", a, "bad.json", "{}", "a.json", b)))
+	s, p, err := Parse(bytes.NewReader(tarOf(t, "b.json", b, "a.json", a, "bad.json", "{}", "a.json", b)), attest.ReadVEX)
 	if err != nil || s.Len() != 2 || p.Skipped != 2 || len(p.Reasons) != 2 {
 		t.Fatalf("%d documents, %+v, %v", s.Len(), p, err)
 	}
@@ -64,7 +65,7 @@ func TestParse(t *testing.T) {
 		t.Error("the order of files matters")
 	}
 	for name, raw := range map[string][]byte{"no document": tarOf(t, "x.json", "{}"), "nothing": tarOf(t), "no tar": []byte(strings.Repeat("x", 2000))} {
-		if _, _, err := Parse(bytes.NewReader(raw)); !errors.Is(err, ErrInvalid) {
+		if _, _, err := Parse(bytes.NewReader(raw), attest.ReadVEX); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -130,7 +131,7 @@ func TestList(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add(tarOf(f, "a.json", doc(1, "CVE-1", "pkg:pypi/a@1", "not_affected"), "b/c.json", "{}"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		s, p, err := Parse(bytes.NewReader(raw))
+		s, p, err := Parse(bytes.NewReader(raw), attest.ReadVEX)
 		if err != nil {
 			return
 		}

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/bonded-dev/bonded/api"
@@ -148,7 +149,7 @@ type Tx interface {
 	DecisionInForce(ctx context.Context, p *repo.Placement) (*api.Decision, error)
 }
 
-// Options are what a Flow works with; all but AtOnce are required.
+// Options are what a Flow works with; all but Server and AtOnce are required.
 type Options struct {
 	Zones    repo.Zones
 	WorkJob  string // kind of the job whose handler is Handle
@@ -157,8 +158,11 @@ type Options struct {
 	Update   func(ctx context.Context, fn func(Tx) error) error
 	View     func(ctx context.Context, fn func(Tx) error) error
 	Engine   string // build of this program, recorded in decisions
-	Clock    func() time.Time
-	Rand     io.Reader
+	// Server is who signs what the server decides: nobody is to revoke exactly
+	// that. Optional: its zero value is nobody.
+	Server evidence.Identity
+	Clock  func() time.Time
+	Rand   io.Reader
 	// AtOnce is how much one transaction does of what can wait, in placements.
 	// Optional: 256, which is some ten milliseconds.
 	AtOnce int
@@ -193,6 +197,9 @@ func (f *Flow) Revoke(ctx context.Context, act authz.Act, req api.RevokeRequest)
 	if err := r.Validate(); err != nil {
 		return nil, err
 	}
+	if err := f.spares(&r); err != nil {
+		return nil, err
+	}
 	a := &acting{Flow: f, r: r, by: act.Principal()}
 	s, err := a.look(ctx)
 	if err == nil && !req.Preview {
@@ -206,6 +213,16 @@ func (f *Flow) Revoke(ctx context.Context, act authz.Act, req api.RevokeRequest)
 		out.Preview = req.Preview
 	}
 	return out, err
+}
+
+// spares refuses a revocation of the server's own identity and nobody else's. The
+// server would sign on and clients believe it: they know it by its keys.
+func (f *Flow) spares(r *evidence.Revocation) error {
+	own := f.Server.Subject
+	if own == "" || r.Kind != evidence.RevokedIdentity || !strings.EqualFold(r.Subject.String(), own) || !r.Issuer.IsZero() && !r.Issuer.MatchFold(f.Server.Issuer) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s is this server, which signs its decisions by that name; where its keys are not to be trusted, replace them: bonded trust rotate", evidence.ErrRevocationInvalid, own)
 }
 
 func read(req api.RevokeRequest) (r evidence.Revocation, err error) {

@@ -255,6 +255,31 @@ func TestFeed(t *testing.T) {
 	})
 }
 
+// TestServerStays: the server's own name is not revoked by that name, and a pattern
+// that takes it in is, for all others.
+func TestServerStays(t *testing.T) {
+	each(t, func(w *world) {
+		w.Server = evidence.Identity{Issuer: "https://b.example/oidc", Subject: "https://b.example/server"}
+		for _, test := range []struct {
+			req     api.RevokeRequest
+			refused bool
+		}{
+			{api.RevokeRequest{Subject: "https://b.example/server"}, true},
+			{api.RevokeRequest{Subject: "https://B.example/SERVER", Issuer: "https://b.example/oidc"}, true},
+			{api.RevokeRequest{Subject: "https://b.example/server", Issuer: "**", From: noon, Preview: true}, true},
+			{api.RevokeRequest{Subject: "https://b.example/server", Issuer: "https://other.example"}, false},
+			{api.RevokeRequest{Subject: "https://b.example/**"}, false},
+			{api.RevokeRequest{Subject: "**"}, false},
+		} {
+			test.req.Kind, test.req.Reason = "identity", "stolen"
+			_, err := w.Revoke(w.Context(), w.act("security"), test.req)
+			if refused := errors.Is(err, evidence.ErrRevocationInvalid) && strings.Contains(err.Error(), "is this server"); refused != test.refused || err != nil && !refused {
+				w.Errorf("%+v: %v", test.req, err)
+			}
+		}
+	})
+}
+
 // TestRefused: what is asked wrongly changes nothing.
 func TestRefused(t *testing.T) {
 	each(t, func(w *world) {

@@ -10,6 +10,7 @@ package ca
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/rand"
@@ -21,6 +22,7 @@ import (
 	"log/slog"
 	"math/big"
 	"net/http"
+	"strings"
 	"time"
 
 	ct "github.com/google/certificate-transparency-go"
@@ -90,8 +92,9 @@ type Options struct {
 	// keeps it back.
 	Audit func(context.Context, Issued) error
 	// Revoked says why signatures by somebody do not count now, "" where they do:
-	// who is revoked gets no certificate for Notation, whose verifiers know of no
-	// revocation. Optional.
+	// who is revoked gets no certificate, as verifiers elsewhere know of no
+	// revocation. It is not asked about the server itself, which has to sign what it
+	// decides, also where a pattern takes it in. Optional.
 	Revoked func(context.Context, evidence.Identity) (why string, err error)
 	Clock   func() time.Time
 	Log     *slog.Logger
@@ -104,6 +107,7 @@ type Options struct {
 type Authority struct {
 	o       Options
 	issuers map[string]*source // by URL
+	server  evidence.Identity  // of the server itself
 	mux     http.Handler
 }
 
@@ -115,11 +119,13 @@ func New(o Options) (*Authority, error) {
 	}
 	a := &Authority{o: o, issuers: map[string]*source{}}
 	a.issuers[o.URL] = builtin(o)
-	if subject, issuer := trust.IdentityOf(o.Server); o.Server != "" && issuer != o.URL {
+	subject, issuer := trust.IdentityOf(cmp.Or(o.Server, strings.TrimSuffix(o.URL, trust.PathOIDC)))
+	if o.Server != "" && issuer != o.URL {
 		self := builtin(o)
 		self.url, self.alone = issuer, subject
 		a.issuers[issuer] = self
 	}
+	a.server = evidence.Identity{Issuer: issuer, Subject: subject}
 	for _, i := range o.Issuers {
 		s, err := newSource(i, o)
 		if err != nil {
@@ -161,8 +167,12 @@ func (a *Authority) Issue(ctx context.Context, r Request) ([]*x509.Certificate, 
 	if err != nil {
 		return nil, err
 	}
+	named := evidence.Identity{Issuer: who.token.Issuer, Subject: who.name(t)}
+	if err := a.trusted(ctx, named); err != nil {
+		return nil, err
+	}
 	if r.Use == Notation {
-		if err := a.forNotation(ctx, t, who.token.Issuer, who.name(t), pub); err != nil {
+		if err := forNotation(t, named, pub); err != nil {
 			return nil, err
 		}
 	}
@@ -178,6 +188,21 @@ func (a *Authority) Issue(ctx context.Context, r Request) ([]*x509.Certificate, 
 		return nil, fmt.Errorf("recording a certificate: %w", err)
 	}
 	return append([]*x509.Certificate{cert}, chain...), nil
+}
+
+// trusted refuses who is revoked.
+func (a *Authority) trusted(ctx context.Context, who evidence.Identity) error {
+	if a.o.Revoked == nil || who.Issuer == a.server.Issuer && who.Subject == a.server.Subject {
+		return nil
+	}
+	why, err := a.o.Revoked(ctx, who)
+	if err != nil {
+		return fmt.Errorf("looking up revocations of %.200q: %w", who.Subject, err)
+	}
+	if why != "" {
+		return refuse(http.StatusForbidden, "no certificate: %s", why)
+	}
+	return nil
 }
 
 // template returns the certificate as it is meant: what Fulcio makes of the

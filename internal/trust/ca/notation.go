@@ -1,14 +1,12 @@
 package ca
 
 import (
-	"context"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -39,23 +37,13 @@ var notationKeys = []int{2048, 3072, 4096}
 
 // forNotation makes of a template for Sigstore one for Notation. All that names
 // somebody stays in it, and it is logged as the other is.
-func (a *Authority) forNotation(ctx context.Context, t *x509.Certificate, issuer, name string, pub crypto.PublicKey) error {
+func forNotation(t *x509.Certificate, who evidence.Identity, pub crypto.PublicKey) error {
 	switch key := pub.(type) {
 	case ed25519.PublicKey:
 		return refuse(http.StatusBadRequest, "Notation signs with no Ed25519 key: use ECDSA P-256, P-384 or P-521, or RSA")
 	case *rsa.PublicKey:
 		if !slices.Contains(notationKeys, key.N.BitLen()) {
 			return refuse(http.StatusBadRequest, "Notation signs with RSA keys of %v bits, and this one has %d", notationKeys, key.N.BitLen())
-		}
-	}
-	who := evidence.Identity{Issuer: issuer, Subject: name}
-	if a.o.Revoked != nil {
-		why, err := a.o.Revoked(ctx, who)
-		if err != nil {
-			return fmt.Errorf("looking up revocations of %.200q: %w", name, err)
-		}
-		if why != "" {
-			return refuse(http.StatusForbidden, "no certificate for Notation: %s", why)
 		}
 	}
 	t.Subject = who.NotationName()

@@ -2,6 +2,7 @@ package ca
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/sign"
 
 	"github.com/bonded-dev/bonded/internal/authz"
+	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/trust/oidc"
 )
 
@@ -48,15 +50,35 @@ func TestBuiltInIssuer(t *testing.T) {
 	}
 }
 
+// TestServerIsNotRevoked: a pattern that takes the server in does not keep it from
+// signing what it decides, nor does a database that cannot be read.
+func TestServerIsNotRevoked(t *testing.T) {
+	w := newWorld(t)
+	for _, answer := range []error{nil, errors.New("the database is away")} {
+		w.a.o.Revoked = func(context.Context, evidence.Identity) (string, error) { return "identity ** was revoked", answer }
+		sub := "https://bonded.example/server"
+		if s, err := w.issue(w.token(claims{"sub": sub}), sub); err != nil || s.SubjectAlternativeName != sub {
+			t.Errorf("the server itself: %v", err)
+		}
+		for _, sub := range []string{"https://bonded.example/server/x", "https://bonded.example/oidc/machines/ci"} {
+			if _, err := w.issue(w.token(claims{"sub": sub}), sub); err == nil {
+				t.Errorf("%s, with %v", sub, answer)
+			}
+		}
+	}
+}
+
 // TestMovedServer: a server that moved keeps its name, by an issuer that vouches
 // for nobody else, and that nobody else can be.
 func TestMovedServer(t *testing.T) {
 	w := newWorld(t)
 	const moved = "https://new.example/oidc"
+	var revoked string
 	clock := func() time.Time { return w.now }
 	o := Options{
 		Keys: w.i, Tokens: w.i, CT: w.log, URL: moved, Server: "https://bonded.example", Clock: clock, Log: slog.New(slog.DiscardHandler),
-		Audit: func(context.Context, Issued) error { return nil },
+		Audit:   func(context.Context, Issued) error { return nil },
+		Revoked: func(context.Context, evidence.Identity) (string, error) { return revoked, nil },
 	}
 	var err error
 	if w.a, err = New(o); err != nil {
@@ -79,6 +101,18 @@ func TestMovedServer(t *testing.T) {
 		s, err := w.issue(token, want[0])
 		if err != nil || s.SubjectAlternativeName != want[0] || s.Issuer != want[1] {
 			t.Errorf("%s is %s by %s, want %s: %v", part, s.SubjectAlternativeName, s.Issuer, want, err)
+		}
+	}
+	revoked = "identity ** was revoked"
+	for part, want := range map[string]struct{ name, says string }{
+		oidc.Server: {name: "https://bonded.example/server"}, "decisions": {moved + "/server/decisions", "was revoked"},
+	} {
+		token, err := issuer.Mint(t.Context(), authz.Internal(part))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.issue(token, want.name); (err == nil) != (want.says == "") || err != nil && !strings.Contains(err.Error(), want.says) {
+			t.Errorf("%s, where everybody is revoked: %v", part, err)
 		}
 	}
 	for _, sub := range []string{"https://bonded.example/server/x", "https://bonded.example/oidc/people/ann", "spiffe://prod.example/a"} {

@@ -79,7 +79,7 @@ func TestMethods(t *testing.T) {
 		{func(ctx context.Context, c *Client) (any, error) {
 			return c.Why(ctx, WhyQuery{Ref: one, Zone: "dev", Hypothetical: "production"})
 		}, "GET /api/v1/why?hypothetical=production&ref=sha256%3A6a1fbcf213fb20645f14ade9b6f8d83703ee68a74e1e024cafd0ae191b88447f&zone=dev", 200, `{"repository":"","digest":"","kind":"","state":"","held":false}`},
-		{func(ctx context.Context, c *Client) (any, error) { return c.Inventory(ctx, "dev/app") }, "GET /api/v1/inventory?ref=dev%2Fapp", 200, `{"repository":"","digest":"","kind":"","state":"","coverage":"full","layers":null,"packages":null}`},
+		{func(ctx context.Context, c *Client) (any, error) { return c.Inventory(ctx, "dev/app") }, "GET /api/v1/inventory?ref=dev%2Fapp", 200, `{"repository":"","digest":"","kind":"","state":"","coverage":"full","layers":null,"packages":null,"searched":""}`},
 		{func(ctx context.Context, c *Client) (any, error) { return c.Findings(ctx, "dev/app") }, "GET /api/v1/findings?ref=dev%2Fapp", 200, `{"repository":"","digest":"","kind":"","state":"","snapshot":{"seq":0,"digest":"","advisories":0},"findings":null}`},
 		{func(ctx context.Context, c *Client) (any, error) {
 			b, err := c.SBOM(ctx, "dev/app", "spdx")

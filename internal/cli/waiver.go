@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
 
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/client"

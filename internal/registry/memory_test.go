@@ -12,6 +12,7 @@ import (
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/audit"
 	"github.com/bonded-dev/bonded/internal/blob"
+	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/oci"
 	"github.com/bonded-dev/bonded/internal/promote"
 	"github.com/bonded-dev/bonded/internal/push"
@@ -82,9 +83,42 @@ func newMemory(t testing.TB, now func() time.Time) *memory {
 
 // tx is a transaction, or a view when it may not write.
 type tx struct {
+	unasked
 	m      *memory
 	s      tables
 	writes bool
+}
+
+// unasked is what flows have for other faces: a call of it is a fault of this one.
+type unasked struct {
+	repo.Past
+	repo.Words
+	repo.Family
+	repo.Chains
+}
+
+// Arrive, CarryArrivals, ArrivalsOf and FirstSeen keep nothing: who brought what is
+// asked by gates, and no gate is here.
+func (x *tx) Arrive(ctx context.Context, d oci.Digest, _ evidence.Arrival) error {
+	if err := x.check(ctx, "Arrive", true); err != nil {
+		return err
+	}
+	if _, ok := x.s.manifests[d]; !ok {
+		return fmt.Errorf("manifest %s: %w", d, repo.ErrNotFound)
+	}
+	return nil
+}
+
+func (x *tx) CarryArrivals(ctx context.Context, _ oci.Digest, _, _ oci.Repository) error {
+	return x.check(ctx, "CarryArrivals", true)
+}
+
+func (x *tx) ArrivalsOf(ctx context.Context, _ oci.Digest, _ ...oci.Repository) ([]evidence.Arrival, error) {
+	return nil, x.check(ctx, "ArrivalsOf", false)
+}
+
+func (x *tx) FirstSeen(ctx context.Context, _ oci.Digest) (time.Time, error) {
+	return time.Time{}, x.check(ctx, "FirstSeen", false)
 }
 
 var (

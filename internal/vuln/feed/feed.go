@@ -37,8 +37,8 @@ import (
 
 	"github.com/bonded-dev/bonded/internal/evidence"
 	"github.com/bonded-dev/bonded/internal/vuln"
-	"github.com/bonded-dev/bonded/internal/vuln/vexset"
 	"github.com/bonded-dev/bonded/internal/vuln/threat"
+	"github.com/bonded-dev/bonded/internal/vuln/vexset"
 )
 
 // ErrHeld is the cause of an error about a feed that was not taken because it

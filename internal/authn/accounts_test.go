@@ -67,6 +67,32 @@ func TestEnrol(t *testing.T) {
 	}
 }
 
+// TestFirstCode: of several codes for the first administrator the last is good, and
+// there is none once somebody has enrolled.
+func TestFirstCode(t *testing.T) {
+	h, ctx := newHouse(t), t.Context()
+	first := func() (*api.Invite, error) {
+		return h.InviteFirst(ctx, admin(t), api.InviteRequest{Name: "administrator", Human: true, Grants: []string{"admin"}})
+	}
+	old, err := first()
+	if err != nil {
+		t.Fatal(err)
+	}
+	inv, err := first()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Enrol(ctx, api.EnrolRequest{Code: old.Code}, client); !errors.Is(err, authz.ErrUnauthenticated) {
+		t.Errorf("two codes are good: %v", err)
+	}
+	if out, err := h.Enrol(ctx, api.EnrolRequest{Code: inv.Code}, client); err != nil || out.Name != "administrator" {
+		t.Errorf("%+v, %v", out, err)
+	}
+	if _, err := first(); !errors.Is(err, repo.ErrConflict) {
+		t.Errorf("another, after somebody has enrolled: %v", err)
+	}
+}
+
 func TestCodesExpire(t *testing.T) {
 	h := newHouse(t)
 	inv, err := h.Invite(t.Context(), admin(t), api.InviteRequest{Name: "ann", TTL: "1h"})

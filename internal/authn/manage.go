@@ -127,6 +127,17 @@ func notFound(err error, noun, name string) error {
 // authz.ErrInvalid, authz.ErrGrantInvalid, authz.ErrNotPermitted, and
 // repo.ErrConflict when the account is disabled.
 func (a *Accounts) Invite(ctx context.Context, act authz.Act, req api.InviteRequest) (*api.Invite, error) {
+	return a.invite(ctx, act, req, false)
+}
+
+// InviteFirst is Invite for whoever is to enrol before all others. The code ends
+// those that were made so before it. Errors match repo.ErrConflict, too, when
+// somebody has enrolled.
+func (a *Accounts) InviteFirst(ctx context.Context, act authz.Act, req api.InviteRequest) (*api.Invite, error) {
+	return a.invite(ctx, act, req, true)
+}
+
+func (a *Accounts) invite(ctx context.Context, act authz.Act, req api.InviteRequest, first bool) (*api.Invite, error) {
 	if err := administers(act); err != nil {
 		return nil, err
 	}
@@ -153,7 +164,7 @@ func (a *Accounts) Invite(ctx context.Context, act authz.Act, req api.InviteRequ
 	if err != nil {
 		return nil, err
 	}
-	if err := a.o.Store.PutCode(ctx, Code{Hash: hashCode(code), Account: req.Name, Expires: expires}, ev.With("expires", expires.Format(time.RFC3339))); err != nil {
+	if err := a.o.Store.PutCode(ctx, Code{Hash: hashCode(code), Account: req.Name, Expires: expires, First: first}, ev.With("expires", expires.Format(time.RFC3339))); err != nil {
 		return nil, err
 	}
 	return &api.Invite{Name: req.Name, Code: code, Expires: expires}, nil

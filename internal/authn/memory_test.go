@@ -106,6 +106,12 @@ func (m *memory) PutCode(ctx context.Context, c Code, e audit.Event) error {
 	if _, ok := m.accounts[c.Account]; !ok {
 		return repo.ErrNotFound
 	}
+	if c.First && len(m.tokens) > 0 {
+		return repo.ErrConflict
+	}
+	if c.First {
+		clear(m.codes)
+	}
 	m.codes[c.Hash] = c
 	m.append(e)
 	return nil

@@ -22,6 +22,7 @@ type Code struct {
 	Hash    [32]byte // SHA-256 of the code
 	Account string
 	Expires time.Time
+	First   bool // for whoever is to enrol before all others; not kept
 }
 
 // Token is a long-lived secret that an account got by enrolling; clients
@@ -45,6 +46,8 @@ type Store interface {
 	Account(ctx context.Context, name string) (Account, error)
 	Accounts(ctx context.Context, after string, limit int) ([]Account, error)
 	PutAccount(ctx context.Context, a Account, e audit.Event) error
+	// PutCode stores a code. A first one ends all others, and is repo.ErrConflict
+	// where anybody has enrolled: so no two are good at a time, and none after.
 	PutCode(ctx context.Context, c Code, e audit.Event) error
 	// RedeemCode deletes the code and stores the token in one transaction. A
 	// code that is unknown, used or expired at now is repo.ErrNotFound.

@@ -103,14 +103,34 @@ func (db *DB) PutAccount(ctx context.Context, a authn.Account, e audit.Event) er
 }
 
 // PutCode implements authn.Store. The account must be there (repo.ErrNotFound).
+// That somebody has enrolled is seen by there being a token, and none is ever
+// removed.
 func (db *DB) PutCode(ctx context.Context, c authn.Code, e audit.Event) error {
 	return db.changeAuthn(ctx, fmt.Sprintf("storing a code for account %q", c.Account), e, func(tx *Tx) error {
 		if err := tx.hasAccount(ctx, c.Account); err != nil {
 			return err
 		}
+		if c.First {
+			if err := tx.onlyCode(ctx); err != nil {
+				return err
+			}
+		}
 		_, err := tx.exec(ctx, `INSERT INTO enrol_code (hash, account, expires) VALUES (?, ?, ?)`, c.Hash[:], c.Account, micros(c.Expires))
 		return err
 	})
+}
+
+// onlyCode makes room for the first code.
+func (tx *Tx) onlyCode(ctx context.Context) error {
+	var tokens int64
+	if err := tx.row(ctx, `SELECT COUNT(*) FROM token`, nil, &tokens); err != nil {
+		return err
+	}
+	if tokens > 0 {
+		return fmt.Errorf("somebody has enrolled: %w", repo.ErrConflict)
+	}
+	_, err := tx.exec(ctx, `DELETE FROM enrol_code`)
+	return err
 }
 
 // RedeemCode implements authn.Store. A code of a disabled account counts as

@@ -99,6 +99,33 @@ func TestCodes(t *testing.T) {
 	})
 }
 
+// TestFirstCode: one is good at a time, and none once somebody has enrolled.
+func TestFirstCode(t *testing.T) {
+	each(t, func(t *testing.T, d *db.DB, _ *clock) {
+		ctx := t.Context()
+		code := func(s string) authn.Code {
+			return authn.Code{Hash: sha256.Sum256([]byte(s)), Account: "alice", Expires: noon.Add(15 * time.Minute), First: true}
+		}
+		token := authn.Token{ID: "t1", Hash: sha256.Sum256([]byte("secret")), Created: noon, Expires: noon.Add(time.Hour)}
+		redeem := func(s string) error {
+			_, err := d.RedeemCode(ctx, sha256.Sum256([]byte(s)), noon, token, event("redeemed "+s))
+			return err
+		}
+		wantErr(t, "storing", d.PutAccount(ctx, authn.Account{Name: "alice", Created: noon}, event("1")), nil)
+		wantErr(t, "storing", d.PutCode(ctx, code("by init"), event("2")), nil)
+		wantErr(t, "storing", d.PutCode(ctx, code("by serve"), event("3")), nil)
+		wantErr(t, "the older code", redeem("by init"), repo.ErrNotFound)
+		wantErr(t, "redeeming", redeem("by serve"), nil)
+		wantErr(t, "one more", d.PutCode(ctx, code("late"), event("4")), repo.ErrConflict)
+		token.ID = "t2"
+		wantErr(t, "redeeming that", redeem("late"), repo.ErrNotFound)
+		later := code("by alice")
+		later.First = false
+		wantErr(t, "storing", d.PutCode(ctx, later, event("5")), nil)
+		wantErr(t, "redeeming", redeem("by alice"), nil)
+	})
+}
+
 func TestTokens(t *testing.T) {
 	each(t, func(t *testing.T, d *db.DB, _ *clock) {
 		ctx := t.Context()

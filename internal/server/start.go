@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/bonded-dev/bonded/api"
 	"github.com/bonded-dev/bonded/internal/authz"
 	"github.com/bonded-dev/bonded/internal/cli"
+	"github.com/bonded-dev/bonded/internal/repo"
 )
 
 // firstAdmin is the account that the first code enrols, and devReader the one
@@ -23,8 +25,8 @@ const (
 )
 
 // Started is what people are told about a server that starts. While nobody
-// administers it, it makes a new code for the first administrator; a
-// development server enrols that one by itself, and a reader.
+// administers it, it makes a new code for the first administrator, which ends those
+// made before; a development server enrols that one by itself, and a reader.
 func (s *Server) Started(ctx context.Context) (*cli.Started, error) {
 	out := &cli.Started{URL: s.transport.url, Data: string(s.config.Data), Notes: s.notes(), Logs: s.trust.states()}
 	if ca := s.transport.ca; ca != nil {
@@ -38,15 +40,18 @@ func (s *Server) Started(ctx context.Context) (*cli.Started, error) {
 	if err != nil || taken {
 		return out, err
 	}
-	out.Fresh = true
 	act, err := authz.Check(authz.Internal("init"), authz.Administer, noRepository, nil)
 	if err != nil {
 		return nil, err
 	}
-	invite, err := s.accounts.Invite(ctx, act, api.InviteRequest{Name: firstAdmin, Human: true, Grants: []string{"admin"}})
+	invite, err := s.accounts.InviteFirst(ctx, act, api.InviteRequest{Name: firstAdmin, Human: true, Grants: []string{"admin"}})
+	if errors.Is(err, repo.ErrConflict) { // who enrolled meanwhile, at another server of this database
+		return out, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("making a code for the first administrator: %w", err)
 	}
+	out.Fresh = true
 	if !s.dev {
 		out.Enrol = invite
 		return out, nil

@@ -59,12 +59,22 @@ yet or the clocks of the two machines do not agree.`,
 	return cmd
 }
 
+// repositoryOrTag reads a reference whose tag is "" where none is written: here
+// that is the repository, and not what its tag latest names.
+func repositoryOrTag(arg string) (oci.Reference, error) {
+	ref, err := oci.ParseReference(arg)
+	if name, _, _ := strings.Cut(arg, "@"); !strings.HasSuffix(name, ":"+ref.Tag) {
+		ref.Tag = ""
+	}
+	return ref, err
+}
+
 func (p *program) epochThere(ctx context.Context, arg string) error {
 	c, l, err := p.connect(ctx)
 	if err != nil {
 		return err
 	}
-	ref, err := oci.ParseReference(reference(arg, l))
+	ref, err := repositoryOrTag(reference(arg, l))
 	if err != nil {
 		return err
 	}
@@ -76,7 +86,7 @@ func (p *program) epochThere(ctx context.Context, arg string) error {
 }
 
 func (p *program) epochHere(arg string, f epochFiles) error {
-	ref, err := oci.ParseReference(arg)
+	ref, err := repositoryOrTag(arg)
 	if err != nil {
 		return usage("bonded epoch REPOSITORY[:TAG] --file FILE --trusted-root FILE", "%v", err)
 	}

@@ -49,7 +49,7 @@ verifies with this server alone, and with every check that it has:
   DOCKER_CONFIG      the logins that docker has, and this one; left out where
                      docker is logged in already
   SIGSTORE_ID_TOKEN  who you are, for five minutes: run this again before you
-                     sign again
+                     sign again; unset where the server gives none
 
 Put to use:
 
@@ -140,6 +140,11 @@ func (t *trusted) issuer() (string, error) {
 	return c.OIDC[0].URL, nil
 }
 
+// forgetToken ends the token of an earlier run in the shell that evaluates this,
+// which would go on signing by it, as whoever that was. Alone it is all there is of
+// a failure: eval does not see the exit code.
+const forgetToken = "unset SIGSTORE_ID_TOKEN\n"
+
 // signIn adds the token. An account that none is made for can verify all the
 // same.
 func (p *program) signIn(ctx context.Context, t *trusted, f envFlags, e *trustEnvironment) error {
@@ -149,6 +154,10 @@ func (p *program) signIn(ctx context.Context, t *trusted, f envFlags, e *trustEn
 		e.Problem = no.text
 		p.note("no identity token: %s", no.text)
 		return nil
+	}
+	if err != nil && p.output == outputText {
+		_, lost := p.io.Out.Write([]byte(forgetToken))
+		return errors.Join(err, lost)
 	}
 	if err != nil {
 		return err
@@ -164,6 +173,9 @@ func (p *program) showEnvironment(e *trustEnvironment) error {
 	var b strings.Builder
 	for _, name := range sorted(e.Env) {
 		fmt.Fprintf(&b, "export %s=%s\n", name, quoted(e.Env[name]))
+	}
+	if e.Problem != "" {
+		b.WriteString(forgetToken)
 	}
 	// Behind all else: who evaluates this without quotes has it in one line. What
 	// the server says stays in it.

@@ -357,7 +357,7 @@ func (f *form) read(path string, known *threat.Known) (*taken, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close() //nolint:errcheck // it was only read
+	defer file.Close()
 	got, err := f.take(io.LimitReader(file, f.limit), nil)
 	if err == nil && f.join != nil {
 		err = f.join(got.Content, known)

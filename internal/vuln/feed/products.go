@@ -30,7 +30,7 @@ func (f *form) products(dir string) (*text, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer file.Close() //nolint:errcheck // it was only read
+		defer file.Close()
 		raw, err := io.ReadAll(io.LimitReader(file, maxProduct+1))
 		if err == nil && len(raw) > maxProduct {
 			err = fmt.Errorf("it has more than %d bytes", maxProduct)

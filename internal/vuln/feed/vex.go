@@ -77,7 +77,7 @@ func packVEX(ctx context.Context, dir string, out io.Writer, limit int64) error 
 	if err != nil {
 		return fmt.Errorf("looking for VEX documents: %w", err)
 	}
-	defer root.Close()
+	defer root.Close() //nolint:errcheck // it was only read
 	p := &packed{ctx: ctx, root: root, out: tar.NewWriter(out), left: limit}
 	names := []string{only}
 	if only == "" {

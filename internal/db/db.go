@@ -193,7 +193,7 @@ func (db *DB) run(ctx context.Context, update func(context.Context, func(*conn.C
 	})
 	switch {
 	case errors.Is(err, sqlite.ErrFull):
-		return fmt.Errorf("writing to the database: %w: %w", blob.ErrNoSpace, err)
+		return fmt.Errorf("writing to the database: %w", full{err})
 	case err != nil:
 		return err
 	}
@@ -205,6 +205,15 @@ func (db *DB) run(ctx context.Context, update func(context.Context, func(*conn.C
 	}
 	return nil
 }
+
+// full is the error of a full disk, which for who writes is the same whatever
+// the disk is for.
+type full struct{ error }
+
+// Is makes errors.Is(err, blob.ErrNoSpace) hold.
+func (full) Is(target error) bool { return target == blob.ErrNoSpace }
+
+func (f full) Unwrap() error { return f.error }
 
 // View runs fn on one consistent state. The tx is for reading only, and fn must
 // not call methods of db.

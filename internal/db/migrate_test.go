@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/pressly/goose/v3"
 
+	"github.com/bonded-dev/bonded/internal/blob"
 	"github.com/bonded-dev/bonded/internal/db"
 	"github.com/bonded-dev/bonded/internal/db/dbtest"
 	"github.com/bonded-dev/bonded/internal/db/migrate"
@@ -232,7 +234,31 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// smallDisk has room for 20 pages.
+// TestDiskFills: that there is no room is said once, and is the same to who writes
+// as a content store without room.
+func TestDiskFills(t *testing.T) {
+	o := db.Options{Folder: t.TempDir(), Clock: time.Now}
+	d, err := db.Open(t.Context(), o)
+	if err == nil {
+		err = d.Close()
+	}
+	wantErr(t, "making it", err, nil)
+	o.Wrap = func(c driver.Connector) driver.Connector { return smallDisk{c} }
+	d = dbtest.Open(t, o)
+	for i := range 1000 {
+		e := event(fmt.Sprint(i)).With("long", strings.Repeat("x", 1000))
+		if err = d.Update(t.Context(), func(tx *db.Tx) error { return tx.Append(t.Context(), e) }); err != nil {
+			break
+		}
+	}
+	wantErr(t, "writing", err, db.ErrFull)
+	wantErr(t, "writing", err, blob.ErrNoSpace)
+	if err != nil && strings.Count(err.Error(), "no space left") != 1 {
+		t.Errorf("the error is %q", err)
+	}
+}
+
+// smallDisk has room for 20 pages, or for those that there are.
 type smallDisk struct{ driver.Connector }
 
 func (d smallDisk) Connect(ctx context.Context) (driver.Conn, error) {

@@ -118,6 +118,7 @@ func (s *Server) notes() map[string]string {
 func (s *Server) Health(ctx context.Context) (*api.Health, error) {
 	h := &api.Health{Version: s.version, Checks: map[string]string{}, Notes: s.notes()}
 	checks := s.checks(ctx)
+	s.crowded(checks, left)
 	checks["anchors"] = s.anchors.problem()
 	checks["clock"] = s.clockProblem()
 	checks["configuration"] = s.deciding.replaced() // no reason yet to send requests elsewhere

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"path/filepath"
 
 	"github.com/bonded-dev/bonded/internal/blob"
 	"github.com/bonded-dev/bonded/internal/blob/disk"
@@ -34,10 +33,7 @@ func openDB(ctx context.Context, c *config.Config, o db.Options) (*db.DB, error)
 			return nil, err
 		}
 	default:
-		o.Folder = string(c.Data)
-		if s := c.Database.SQLite; s != nil && s.Path != "" {
-			o.Folder = filepath.Dir(string(s.Path))
-		}
+		o.Folder = databaseDir(c)
 	}
 	return db.Open(ctx, o)
 }
@@ -82,11 +78,7 @@ var probe = oci.FromBytes(nil)
 
 func openContent(ctx context.Context, c *config.Config, log *slog.Logger) (*content, error) {
 	if c.Content.S3 == nil {
-		dir := filepath.Join(string(c.Data), "content")
-		if c.Content.Disk != nil && c.Content.Disk.Path != "" {
-			dir = string(c.Content.Disk.Path)
-		}
-		store, err := disk.Open(dir, disk.Options{})
+		store, err := disk.Open(contentDir(c), disk.Options{})
 		if err != nil {
 			return nil, err
 		}

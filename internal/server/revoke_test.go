@@ -175,13 +175,13 @@ func TestRevokedFeed(t *testing.T) {
 		const r = "catalog/app"
 		w.advise("GO-TEST-1", "example.com/other", "1.0.0", low)
 		ann, sec := w.enrol("ann", "developer"), w.enrol("sec", "security")
-		w.revoke(sec, api.RevokeRequest{Kind: "feed", Feed: "test"})
+		id := w.revoke(sec, api.RevokeRequest{Kind: "feed", Feed: "test"}).Revocation.ID
 		image := w.pushImage(ann, r, "1", layerOf(w.T, map[string][]byte{"usr/bin/app": program(w.T)}))
 		held := w.settled(r, image.Digest, repo.Held)
 		if !strings.Contains(held.Sentence, "holds") {
 			w.Errorf("it says %s", held.Sentence)
 		}
-		w.lift(sec, 1)
+		w.lift(sec, id)
 		w.settled(r, image.Digest, repo.Admitted)
 	})
 }
@@ -209,7 +209,7 @@ func TestLifted(t *testing.T) {
 			}
 		}
 
-		w.revoke(sec, api.RevokeRequest{Kind: "feed", Feed: "test"}) // and now its gate cannot tell
+		feed := w.revoke(sec, api.RevokeRequest{Kind: "feed", Feed: "test"}).Revocation.ID // and now its gate cannot tell
 		w.lift(sec, id)
 		w.idle()
 		for _, who := range []api.Enrolled{ann, bob, ops} {
@@ -224,7 +224,7 @@ func TestLifted(t *testing.T) {
 				w.Errorf("%s pulls: %d %s", who.Name, status, text)
 			}
 		}
-		w.lift(sec, id+1)
+		w.lift(sec, feed)
 		w.settled(r, image.Digest, repo.Admitted)
 	})
 }

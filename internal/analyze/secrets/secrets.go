@@ -44,7 +44,7 @@ const (
 type Scanner struct{ table *table }
 
 // New returns a Scanner that knows all rules.
-func New() *Scanner { return &Scanner{newTable(contentRules)} }
+func New() *Scanner { return &Scanner{newTable(contentRules())} }
 
 // Info describes the search. Its version grows with every change that can find
 // something else.
@@ -62,7 +62,7 @@ func (s *Scanner) Text(path, text string) []inventory.Secret {
 	x := &search{table: s.table, asked: maxAsked, text: maxLayer}
 	f := &file{search: x, path: path, line: 1}
 	b := []byte(text)
-	f.scan(b, 0, len(b), environmentRules)
+	f.scan(b, 0, len(b), environmentRules())
 	return f.found
 }
 
@@ -233,8 +233,8 @@ func (f *file) ask(r *fileRule, b []byte) {
 
 // named asks the rules about files of this name.
 func (f *file) named(b []byte) {
-	for i := range namedRules {
-		if r := &namedRules[i]; r.isNamed(f.path) {
+	for i := range namedRules() {
+		if r := &namedRules()[i]; r.isNamed(f.path) {
 			f.ask(r, b[:min(len(b), maxNamed)])
 		}
 	}

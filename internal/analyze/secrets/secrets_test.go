@@ -259,7 +259,7 @@ func TestText(t *testing.T) {
 // TestRules: the beginnings are long enough for the table, short enough for the
 // window, and what a pattern matches begins with one.
 func TestRules(t *testing.T) {
-	for _, r := range contentRules {
+	for _, r := range contentRules() {
 		for _, b := range r.begins {
 			if len(b) < 4 || len(b) > behind {
 				t.Errorf("%s begins with %q, want 4 to %d bytes", r.id, b, behind)

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // entropy is the Shannon entropy of a text in bits a byte.
@@ -64,7 +65,9 @@ var published = []string{
 
 // inTests matches what a package is tested with and explained by, by the rest of
 // the path: a folder or file that is named so.
-var inTests = regexp.MustCompile(`(?i)(?:^|[/_.-])(?:tests?|testdata|testing|testkeys?|testutils?|testcerts?|fixtures?|mocks?|fakes?|examples?|samples?|specs?|docs?|demos?|benchmarks?|readme)(?:[/_.-]|$)|test(?:data|util|ing|case|key|cert)|\.(?:md|rst|adoc)$`)
+var inTests = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)(?:^|[/_.-])(?:tests?|testdata|testing|testkeys?|testutils?|testcerts?|fixtures?|mocks?|fakes?|examples?|samples?|specs?|docs?|demos?|benchmarks?|readme)(?:[/_.-]|$)|test(?:data|util|ing|case|key|cert)|\.(?:md|rst|adoc)$`)
+})
 
 // isPublished reports whether a file is of the tests, examples or documents of
 // a published package: a key in there is known to everybody.
@@ -78,5 +81,5 @@ func isPublished(name string) bool {
 	if at < 0 {
 		return false
 	}
-	return inTests.MatchString(name[at:])
+	return inTests().MatchString(name[at:])
 }

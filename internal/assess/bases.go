@@ -127,6 +127,9 @@ func (a *Assessor) HandleBases(ctx context.Context, j job.Job) error {
 	if err != nil {
 		return fmt.Errorf("reading job key %q: %v", j.Key, err)
 	}
+	if !a.asksForBases() {
+		return nil // images that share their layers descend from each other: all of that for nobody
+	}
 	if err := a.chainOld(ctx); err != nil {
 		return err
 	}
@@ -152,6 +155,16 @@ func (a *Assessor) HandleBases(ctx context.Context, j job.Job) error {
 			return err
 		}
 	}
+}
+
+// asksForBases reports whether the gate of any zone asks what images descend from.
+func (a *Assessor) asksForBases() bool {
+	for _, zone := range a.Zones {
+		if g := a.Gates[zone.Gate]; g != nil && g.ReadsBases() {
+			return true
+		}
+	}
+	return false
 }
 
 // Bases tells what an image descends from, of what s may see. See httpapi.Lineage.
